@@ -1,0 +1,1 @@
+"""From MQTT to the inbox, live state and the historian."""
