@@ -1,0 +1,787 @@
+"""What a factory writes: the agent's YAML as frozen models, validated without any I/O.
+
+Every value is turned into the form the program works with (durations into milliseconds, registers
+into table and address), so that no other module parses configuration. Attributes ending in ``_ms``
+or ``_s`` stand under the bare word in the file: ``every: 1s`` is `SignalConfig.every_ms`.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from gateway.model import EDGE_STATES, ID_PATTERN, SIGNAL_PATTERN, State
+from gateway.settings import MistakeError
+
+MODBUS_PORT: Final = 502
+MQTT_PORT: Final = 1883
+MQTTS_PORT: Final = 8883
+REGISTERS_MAX: Final = 65_536
+"""Addresses of one Modbus table (Modbus Application Protocol 1.1b3, section 4.4)."""
+READ_WORDS_MAX: Final = 125
+"""Registers in one read (Modbus Application Protocol 1.1b3, section 6.3)."""
+STRING_BYTES_MAX: Final = 2 * READ_WORDS_MAX
+MACHINES_MAX: Final = 1_000
+SIGNALS_MAX: Final = 2_000
+RULES_MAX: Final = 64
+DURATION_MS_MAX: Final = 366 * 86_400_000
+
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|min|m|h|d)")
+_UNITS_MS: Final = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+}
+_SIZE: Final = re.compile(r"(\d{1,12})\s*(B|KiB|MiB|GiB)")
+_SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_REGISTER: Final = re.compile(
+    r"(?P<table>[A-Za-z]+)\s+(?P<address>0x[0-9A-Fa-f]{1,4}|\d{1,6})(?:\.(?P<bit>\d{1,2}))?"
+)
+_ONE_BASED: Final = re.compile(r"(?P<table>[0134])(?:x?(?P<number>\d{4,5}))")
+_ONE_BASED_TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
+_ONE_BASED_FIRST: Final = {"discrete": 10_001, "input": 30_001, "holding": 40_001}
+_NODE_ID: Final = re.compile(r"(?:(?:nsu=[^;]+|ns=\d{1,5});)?(?:i=\d{1,10}|[sgb]=.+)")
+_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
+_RESERVED: Final = "Machikoba/"
+
+
+class Table(StrEnum):
+    """The four Modbus tables, by the words of the configuration."""
+
+    COIL = "coil"
+    DISCRETE = "discrete"
+    INPUT = "input"
+    HOLDING = "holding"
+
+    @property
+    def bits(self) -> bool:
+        """Whether the table holds single bits rather than words of 16 bits."""
+        return self in {Table.COIL, Table.DISCRETE}
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Where a value begins: table, protocol address (counted from 0) and, maybe, one bit of it."""
+
+    table: Table
+    address: int
+    bit: int | None = None
+
+    def __str__(self) -> str:
+        """Write it as the configuration does."""
+        return f"{self.table} {self.address}" + ("" if self.bit is None else f".{self.bit}")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and its TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write it as ``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadband:
+    """How far a value must move from the last one sent: an absolute step, or percent of that."""
+
+    absolute: float = 0.0
+    percent: float = 0.0
+
+    def lets_through(self, sent: float, value: float) -> bool:
+        """Tell whether the step from `sent` to `value` is worth telling."""
+        if self.percent > 0.0:
+            return abs(value - sent) > abs(sent) * self.percent / 100.0
+        return abs(value - sent) > self.absolute
+
+
+class SignalType(StrEnum):
+    """How the machine encodes a value."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    UINT8 = "uint8"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    INT32 = "int32"
+    UINT32 = "uint32"
+    INT64 = "int64"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    BCD16 = "bcd16"
+    BCD32 = "bcd32"
+    STRING = "string"
+
+    @property
+    def words(self) -> int:
+        """Registers of 16 bits that one value fills; strings say it by their own length."""
+        bits = re.search(r"\d+$", self)
+        return max(1, int(bits.group()) // 16) if bits else 1
+
+
+_TYPE_SYNONYMS: Final = {
+    "boolean": SignalType.BOOL,
+    "bit": SignalType.BOOL,
+    "float": SignalType.FLOAT32,
+    "real": SignalType.FLOAT32,
+    "single": SignalType.FLOAT32,
+    "double": SignalType.FLOAT64,
+    "lreal": SignalType.FLOAT64,
+    "short": SignalType.INT16,
+    "int": SignalType.INT16,
+    "integer": SignalType.INT16,
+    "dint": SignalType.INT32,
+    "lint": SignalType.INT64,
+    "word": SignalType.UINT16,
+    "uint": SignalType.UINT16,
+    "dword": SignalType.UINT32,
+    "udint": SignalType.UINT32,
+    "long": SignalType.INT32,
+    "str": SignalType.STRING,
+    "text": SignalType.STRING,
+    "bcd": SignalType.BCD16,
+}
+
+
+def parse_duration(value: Any) -> int:
+    """Read ``500ms``, ``1s``, ``1.5h``, ``30d`` as whole milliseconds."""
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        near = f"{value}s" if isinstance(value, int | float) and value is not True else "1s"
+        raise MistakeError(
+            f"{_shown(value)} is no duration", f"Give number and unit, e.g. {near}, 500ms, 5m"
+        )
+    duration_ms = round(float(found[1]) * _UNITS_MS[found[2]])
+    if duration_ms > DURATION_MS_MAX:
+        raise MistakeError(f"{value} is longer than a year", "Give a shorter duration")
+    return duration_ms
+
+
+def _positive_duration(value: Any) -> int:
+    duration_ms = parse_duration(value)
+    if duration_ms == 0:
+        raise MistakeError("must be longer than nothing", "Give a duration, e.g. 1s")
+    return duration_ms
+
+
+def parse_size(value: Any) -> int:
+    """Read ``512MiB`` or a bare number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise MistakeError(f"{_shown(value)} is no size", "Give number and unit, e.g. 512MiB")
+    return int(found[1]) * _SIZE_UNITS[found[2]]
+
+
+def parse_register(value: Any) -> Register:
+    """Read ``input 30``, ``holding 5.3`` or ``coil 0x1F``; addresses count from 0."""
+    if isinstance(value, Register):
+        return value
+    text = str(value).strip()
+    found = _REGISTER.fullmatch(text)
+    if found is None:
+        raise _no_register(text)
+    table = _table(found["table"])
+    hexadecimal = found["address"].lower().startswith("0x")
+    address = int(found["address"], 16 if hexadecimal else 10)
+    first = _ONE_BASED_FIRST.get(table)
+    if first is not None and not hexadecimal:
+        _refuse_one_based(text, table, address, first)
+    if address >= REGISTERS_MAX:
+        raise MistakeError(f"address {address} is beyond 65535", "Give an address of 0…65535")
+    return Register(table, address, _bit(found["bit"], table))
+
+
+def _table(word: str) -> Table:
+    try:
+        return Table(word.lower())
+    except ValueError:
+        near = difflib.get_close_matches(word.lower(), list(Table), n=1, cutoff=0.4)
+        hint = f"Did you mean `{near[0]}`? " if near else ""
+        raise MistakeError(
+            f"{word!r} is no Modbus table", f"{hint}Use input, holding, coil or discrete"
+        ) from None
+
+
+def _bit(text: str | None, table: Table) -> int | None:
+    if text is None:
+        return None
+    if table.bits:
+        raise MistakeError(f"a {table} is one bit already", f"Leave .{text} out")
+    if int(text) > 15:  # noqa: PLR2004 (the highest bit of a word of 16)
+        raise MistakeError(f"bit {text} is beyond the word", "Give a bit of 0…15, 0 is the lowest")
+    return int(text)
+
+
+def _refuse_one_based(text: str, table: Table, address: int, first: int) -> None:
+    """Refuse ``holding 40001``: read literally it would silently give another register."""
+    for beginning in (first, (first - 1) * 10 + 1):
+        if beginning <= address <= beginning + (9_998 if beginning == first else 65_535):
+            raise MistakeError(
+                f"{text!r} looks like the notation that counts from {beginning}",
+                f"Did you mean `{table} {address - beginning}`? If the address on the wire really"
+                f" is {address}, write `{table} 0x{address:X}`",
+            )
+
+
+def _no_register(text: str) -> MistakeError:
+    found = _ONE_BASED.fullmatch(text)
+    if found is None:
+        return MistakeError(
+            f"{text!r} is no register",
+            "Write table and address, e.g. input 30, holding 5.3, coil 7",
+        )
+    meant = f"{_ONE_BASED_TABLES[found['table']]} {max(0, int(found['number']) - 1)}"
+    return MistakeError(
+        f"{text!r} is notation that counts from 1",
+        f"Did you mean `{meant}`? Addresses count from 0",
+    )
+
+
+def parse_type(value: Any) -> SignalType:
+    """Read a type's name; a name from another product is answered with ours."""
+    text = str(value)
+    try:
+        return SignalType(text)
+    except ValueError:
+        synonym = _TYPE_SYNONYMS.get(text.lower())
+        near = difflib.get_close_matches(text.lower(), list(SignalType), n=1)
+        meant = synonym or (near[0] if near else None)
+        hint = f"Did you mean `{meant}`? " if meant else ""
+        known = ", ".join(SignalType)
+        raise MistakeError(f"{text!r} is no type", f"{hint}Known types: {known}") from None
+
+
+def parse_endpoint(value: Any) -> Endpoint:
+    """Read ``host``, ``host:port`` or ``[ipv6]:port``; the port is 502 unless given."""
+    if isinstance(value, Endpoint):
+        return value
+    remedy = "Write host or host:port, e.g. 192.168.10.21 or 192.168.10.21:1502"
+    text = str(value).strip()
+    if "/" in text or not text or any(letter.isspace() for letter in text):
+        raise MistakeError(f"{text!r} is no address", remedy)
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise MistakeError(f"{text!r} is no address", remedy) from None
+    if not host or parts.username is not None or port == 0:
+        raise MistakeError(f"{text!r} is no address", remedy)
+    return Endpoint(host, MODBUS_PORT if port is None else port)
+
+
+def parse_deadband(value: Any) -> Deadband:
+    """Read a step in the signal's unit (``5``) or in percent of the last value sent (``2%``)."""
+    if isinstance(value, Deadband):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return Deadband(absolute=float(value))
+    found = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or float(found[1]) > 100:  # noqa: PLR2004 (percent)
+        raise MistakeError(
+            f"{_shown(value)} is no deadband", "Give a step of 0 or more, or percent, e.g. 5 or 2%"
+        )
+    return Deadband(percent=float(found[1]))
+
+
+def parse_url(value: Any) -> str:
+    """Check the broker's address: ``mqtt://host[:1883]`` or ``mqtts://host[:8883]``."""
+    return _checked_url(str(value), ("mqtt", "mqtts"), "mqtts://hub.example:8883")
+
+
+def parse_opcua_url(value: Any) -> str:
+    """Check an OPC UA endpoint: ``opc.tcp://host[:4840][/path]``."""
+    return _checked_url(str(value), ("opc.tcp",), "opc.tcp://192.168.10.40:4840")
+
+
+def _checked_url(text: str, schemes: Sequence[str], example: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+        parts = urlsplit("")
+    if not usable or any(letter.isspace() for letter in text):
+        raise MistakeError(f"{text!r} is no address of this kind", f"Write it like {example}")
+    if parts.username is not None or parts.password is not None:
+        raise MistakeError(
+            "the address holds a user name", "Use the keys for user and password_file"
+        )
+    return text
+
+
+def parse_node(value: Any) -> str:
+    """Check the form of an OPC UA node id (OPC UA part 6, section 5.3.1.10)."""
+    text = str(value).strip()
+    if _NODE_ID.fullmatch(text) is None:
+        raise MistakeError(
+            f"{text!r} is no node id", 'Write it like "nsu=http://maker.example/UA;s=Robot.State"'
+        )
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."  # noqa: PLR2004 (part of a line)
+
+
+def _one_or_many(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _check_id(value: Any) -> str:
+    text = str(value)
+    if ID_PATTERN.fullmatch(text) is None:
+        slug = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:48]
+        hint = f"Did you mean `{slug}`? " if slug else ""
+        raise MistakeError(
+            f"{_shown(value)} is no id", f"{hint}Use 1…48 of a-z, 0-9 and the hyphen"
+        )
+    return text
+
+
+DurationMs = Annotated[int, BeforeValidator(parse_duration)]
+PositiveMs = Annotated[int, BeforeValidator(_positive_duration)]
+ByteCount = Annotated[int, BeforeValidator(parse_size)]
+Identifier = Annotated[str, BeforeValidator(_check_id)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Order = Literal["big", "little"]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    """What all models here share: unknown keys are mistakes, and nothing changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+ModelT = TypeVar("ModelT", bound=_Model)
+
+
+class Names(_Model):
+    """A name for people, in English and Japanese; one of them is enough."""
+
+    en: Words | None = None
+    ja: Words | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"en": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.en is None and self.ja is None:
+            raise MistakeError("holds no name", "Give `en:`, `ja:` or both")
+        return self
+
+    def as_dict(self) -> dict[str, str]:
+        """Give both languages, the missing one filled from the other."""
+        return {"en": self.en or self.ja or "", "ja": self.ja or self.en or ""}
+
+
+class SignalConfig(_Model):
+    """One named quantity of a machine: where it is read, how it is decoded, when it is sent."""
+
+    source: Annotated[InstanceOf[Register], BeforeValidator(parse_register)] | None = Field(
+        None, alias="register"
+    )
+    """Modbus: table and address counted from 0, a bit after a dot: ``holding 5.3``.
+
+    In the file it is ``register:``, a word that Python's classes keep for themselves.
+    """
+    node: Annotated[str, BeforeValidator(parse_node)] | None = None
+    """OPC UA: node id, best with the namespace's URI."""
+    type: Annotated[InstanceOf[SignalType], BeforeValidator(parse_type)] = SignalType.FLOAT64
+    """Encoding; must be given for words, is bool for coils, discretes and bits."""
+    word_order: Order = "big"
+    byte_order: Order = "big"
+    length: Annotated[int, Field(ge=1, le=STRING_BYTES_MAX)] | None = None
+    """Strings only: bytes."""
+    scale: Number = 1.0
+    offset: Number = 0.0
+    """Value = raw * scale + offset."""
+    unit: Annotated[str, StringConstraints(max_length=32)] = ""
+    every_ms: Annotated[PositiveMs, Field(ge=20, le=86_400_000)] = Field(1_000, alias="every")
+    deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
+    max_age_ms: PositiveMs = Field(30_000, alias="max_age")
+    """An unchanged value is sent again when the last one sent is this old."""
+    counter: bool = False
+    """Counts up; every step is sent, whatever the deadband."""
+    counts: Literal["good", "scrap"] | None = None
+    """The counter counts good parts or scrap."""
+    enum: dict[int, Words] | None = None
+    """Words for raw numbers; the signal becomes text."""
+    invalid: Annotated[tuple[Number, ...], BeforeValidator(_one_or_many)] = ()
+    """Raw numbers by which the machine says 'no value'."""
+    min: Number | None = None
+    max: Number | None = None
+    """Plausible range of the scaled value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_type(cls, value: Any) -> Any:
+        """Bits need no type; a word without one could be anything."""
+        if not isinstance(value, dict) or value.get("type") is not None:
+            return value
+        try:
+            register = parse_register(value["register"])
+        except (KeyError, MistakeError):
+            return value
+        if register.table.bits or register.bit is not None:
+            return {**value, "type": "bool"}
+        raise MistakeError(
+            f"no type is given for {register}", "Add what the register holds, e.g. type: uint16"
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for cause, remedy in self._mistakes():
+            raise MistakeError(cause, remedy)
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        if (self.source is None) == (self.node is None):
+            yield "needs one source", "Give either `register:` (Modbus) or `node:` (OPC UA)"
+        yield from self._register_mistakes()
+        if self.type is SignalType.STRING and self.length is None and self.source is not None:
+            yield "a string needs its length", "Add `length:` in bytes, e.g. length: 16"
+        if self.type is not SignalType.STRING and self.length is not None:
+            yield f"a {self.type} has a fixed length", "Remove `length:`"
+        if self.counts is not None and self.datatype == "string":
+            yield "text cannot count parts", "Remove `counts:` or give a number's type"
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield f"min {self.min:g} is above max {self.max:g}", "Exchange the two"
+        if self.scale == 0.0:
+            yield "scale 0 makes every value the same", "Give another scale, 1 is none"
+
+    def _register_mistakes(self) -> Iterator[tuple[str, str]]:
+        register = self.source
+        if register is None:
+            return
+        single = register.table.bits or register.bit is not None
+        if single and self.type is not SignalType.BOOL:
+            yield f"{register} is one bit and no {self.type}", "Remove `type:` or write type: bool"
+        if register.table.bits and self.words > 1:
+            yield f"{register} holds one bit", "Use input or holding for larger values"
+        if register.address + self.words > REGISTERS_MAX:
+            end = register.address + self.words - 1
+            yield f"{register} would end at {end}, beyond 65535", "Check address and type"
+
+    @property
+    def words(self) -> int:
+        """Registers that one value fills."""
+        return self.type.words if self.length is None else (self.length + 1) // 2
+
+    @property
+    def datatype(self) -> Literal["double", "boolean", "string", "int64"]:
+        """How the value travels: numbers as doubles, unless a double would lose digits."""
+        if self.enum is not None or self.type is SignalType.STRING:
+            return "string"
+        if self.type is SignalType.BOOL:
+            return "boolean"
+        if self.type in {SignalType.INT64, SignalType.UINT64}:
+            return "int64" if self.scale == 1.0 and self.offset == 0.0 else "double"
+        return "double"
+
+
+class StateRule(_Model):
+    """One line of a machine's state rules: ``when … is …``, or ``otherwise`` at the end."""
+
+    when: Annotated[str, StringConstraints(min_length=1)] | None = None
+    state: State | None = Field(None, alias="is")
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    hold_ms: DurationMs = Field(0, alias="hold")
+    """The condition counts once it has been true for this long."""
+    release_ms: DurationMs = Field(0, alias="release")
+    """The rule goes on to count for this long after its condition ended."""
+    otherwise: State | None = None
+
+    @field_validator("state", "otherwise", mode="before")
+    @classmethod
+    def _known_state(cls, value: Any) -> Any:
+        if value is None or value in EDGE_STATES:
+            return value
+        near = difflib.get_close_matches(str(value), sorted(EDGE_STATES), n=1)
+        hint = f"Did you mean `{near[0]}`? " if near else ""
+        known = ", ".join(state for state in State if state in EDGE_STATES)
+        raise MistakeError(f"{_shown(value)} is no state", f"{hint}Known states: {known}")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.otherwise is not None:
+            if self.when is not None or self.state is not None or self.hold_ms or self.release_ms:
+                raise MistakeError("mixes `otherwise` with a condition", "Make two rules of it")
+        elif self.when is None or self.state is None:
+            raise MistakeError(
+                "is no complete rule", "Write {when: condition, is: state} or {otherwise: state}"
+            )
+        return self
+
+
+class ModbusConfig(_Model):
+    """How a machine is reached over Modbus TCP. Machines of one address share its line."""
+
+    tcp: Annotated[InstanceOf[Endpoint], BeforeValidator(parse_endpoint)]
+    device_id: Annotated[int, Field(ge=0, le=255)] = 1
+    timeout_ms: Annotated[PositiveMs, Field(ge=50, le=60_000)] = Field(1_000, alias="timeout")
+    max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
+    """Unasked words (or bits) that one request may read along."""
+    max_read: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 100
+    """Words in one request."""
+    one_request_per_signal: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_serial(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "serial" in value:
+            raise MistakeError(
+                "serial lines are not supported by this version",
+                "Put a Modbus TCP gateway on the line and give its address as `tcp:`",
+            )
+        return value
+
+
+class OpcuaConfig(_Model):
+    """How a machine's OPC UA server is reached. Security never falls back by itself."""
+
+    url: Annotated[str, BeforeValidator(parse_opcua_url)]
+    security: Literal["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss", "none"] = (
+        "Basic256Sha256"
+    )
+    """Policy, always with Sign&Encrypt; ``none`` must be written out."""
+    user: Words | None = None
+    password_file: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    server_certificate: Path | None = None
+    """The server's certificate, pinned: another one is refused."""
+    timeout_ms: Annotated[PositiveMs, Field(ge=100, le=60_000)] = Field(4_000, alias="timeout")
+    subscribe: bool = True
+    """Let the server tell changes; false polls every node at its own pace."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise MistakeError(
+                "certificate and private key belong together", "Give both or neither"
+            )
+        if self.password_file is not None and self.user is None:
+            raise MistakeError("has a password but no user", "Add `user:`")
+        return self
+
+
+class MachineConfig(_Model):
+    """One machine: what it is, how it is reached, its signals and its state rules."""
+
+    id: Identifier
+    name: Names | None = None
+    kind: Words | None = None
+    maker: Words | None = None
+    model: Words | None = None
+    processes: tuple[Identifier, ...] = ()
+    modbus: ModbusConfig | None = None
+    opcua: OpcuaConfig | None = None
+    max_age_ms: Annotated[PositiveMs, Field(ge=1_000)] = Field(10_000, alias="max_age")
+    """The freshness promise: link and time of reading are told at least this often."""
+    signals: Annotated[dict[str, SignalConfig], Field(min_length=1, max_length=SIGNALS_MAX)]
+    state: Annotated[tuple[StateRule, ...], Field(max_length=RULES_MAX)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_profile(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "profile" in value:
+            raise MistakeError(
+                "profiles are not supported by this version", "Write the signals out instead"
+            )
+        return value
+
+    @field_validator("signals", mode="before")
+    @classmethod
+    def _signal_names(cls, value: Any) -> Any:
+        for name in value if isinstance(value, dict) else ():
+            if str(name).startswith(_RESERVED):
+                raise MistakeError(
+                    f"the name {name!r} is reserved for the agent's own signals",
+                    f"Call it `{str(name).removeprefix(_RESERVED) or 'signal'}`",
+                )
+            if SIGNAL_PATTERN.fullmatch(str(name)) is None:
+                raise MistakeError(
+                    f"{_shown(name)} is no name for a signal",
+                    "Begin with a letter or digit and use letters, digits, _ . / - and spaces,"
+                    " at most 96",
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.modbus is None) == (self.opcua is None):
+            raise MistakeError(
+                "needs one way to its machine", "Give either `modbus:` or `opcua:`, not both"
+            )
+        for name, signal in self.signals.items():
+            if self.modbus is not None and signal.source is None:
+                raise MistakeError(
+                    f"signal {name!r} has no register, but the machine speaks Modbus",
+                    "Give it a `register:`, e.g. input 30",
+                )
+            if self.opcua is not None and signal.node is None:
+                raise MistakeError(
+                    f"signal {name!r} has no node, but the machine speaks OPC UA",
+                    "Give it a `node:`",
+                )
+        return self
+
+    @property
+    def promise_ms(self) -> int:
+        """The freshness promise that can be kept: no shorter than the quickest reading."""
+        return max(self.max_age_ms, min(signal.every_ms for signal in self.signals.values()))
+
+    def description(self) -> dict[str, object]:
+        """Give what the birth tells about the machine to people and to matching."""
+        name = self.name.as_dict() if self.name else {"en": self.id, "ja": self.id}
+        said = {"kind": self.kind, "maker": self.maker, "model": self.model}
+        known: dict[str, object] = {key: value for key, value in said.items() if value is not None}
+        return {"name": name, **known, "processes": list(self.processes)}
+
+
+class BrokerConfig(_Model):
+    """The MQTT broker, and who the agent is there."""
+
+    url: Annotated[str, BeforeValidator(parse_url)]
+    username: Words | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise MistakeError(
+                "certificate and key belong together", "Give `cert_file` and `key_file`, or neither"
+            )
+        files = (self.ca_file, self.cert_file)
+        if any(files) and not self.url.startswith("mqtts:"):
+            raise MistakeError(
+                "certificates need an encrypted connection", "Use mqtts:// in `url:`"
+            )
+        if self.password_file is not None and self.username is None:
+            raise MistakeError("has a password but no user", "Add `username:`")
+        return self
+
+
+class OutboxConfig(_Model):
+    """How much the agent keeps on its disk while nobody has acknowledged it."""
+
+    bytes_max: Annotated[ByteCount, Field(ge=4 * 1024**2)] = 512 * 1024**2
+    age_max_ms: PositiveMs = Field(30 * 86_400_000, alias="age")
+    keep_settled_ms: DurationMs = Field(86_400_000, alias="keep_settled")
+    commit_interval_ms: Annotated[DurationMs, Field(le=10_000)] = Field(50, alias="commit_interval")
+    """Shortest time between two writes; 500ms is kinder to SD cards."""
+
+
+class HttpConfig(_Model):
+    """The status page for monitoring, on this computer only."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Defaults(_Model):
+    """What signals and lines use unless they say something else."""
+
+    every_ms: Annotated[PositiveMs, Field(ge=20, le=86_400_000)] = Field(1_000, alias="every")
+    max_age_ms: PositiveMs = Field(30_000, alias="max_age")
+    deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
+    word_order: Order = "big"
+    byte_order: Order = "big"
+    timeout_ms: Annotated[PositiveMs, Field(ge=100, le=60_000)] = Field(1_000, alias="timeout")
+    max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
+    max_read: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 100
+
+
+class AgentSettings(_Model):
+    """Everything of the file but the machines, which are judged one by one."""
+
+    site: Identifier
+    agent: Identifier
+    broker: BrokerConfig
+    host: Identifier | None = None
+    """Id of the only hub whose acknowledgements count; unset: the first one met."""
+    ack: Literal["hub", "none"] = "hub"
+    """none: a foreign host that acknowledges nothing; a value counts as sent once published."""
+    data: Path = Path("/var/lib/machikoba")
+    """Directory of the outbox."""
+    outbox: OutboxConfig = OutboxConfig.model_validate({})
+    http: HttpConfig | None = None
+    defaults: Defaults = Defaults.model_validate({})
+    machines: tuple[object, ...]
+
+
+class AgentConfig(AgentSettings):
+    """The whole file, with the defaults filled in."""
+
+    machines: Annotated[tuple[MachineConfig, ...], Field(min_length=1, max_length=MACHINES_MAX)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        repeated = sorted(repeated_ids([machine.id for machine in self.machines]))
+        if repeated:
+            raise MistakeError(
+                f"the machine id {repeated[0]!r} is used twice", "Give every machine its own id"
+            )
+        return self
+
+    def completed(self) -> Self:
+        """Return the same configuration with `defaults` filled into signals and lines."""
+        machines = tuple(_completed(machine, self.defaults) for machine in self.machines)
+        return self.model_copy(update={"machines": machines})
+
+
+def repeated_ids(ids: Sequence[str]) -> set[str]:
+    """Return the ids that occur more than once."""
+    return {one for one in ids if ids.count(one) > 1}
+
+
+def _completed(machine: MachineConfig, defaults: Defaults) -> MachineConfig:
+    given = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+    signals = {name: _filled(signal, given) for name, signal in machine.signals.items()}
+    modbus = None if machine.modbus is None else _filled(machine.modbus, given)
+    opcua = None if machine.opcua is None else _filled(machine.opcua, given)
+    update = {"signals": signals, "modbus": modbus, "opcua": opcua}
+    return machine.model_copy(update=update)
+
+
+def _filled(model: ModelT, given: Mapping[str, Any]) -> ModelT:
+    """Fill in the given values wherever the model's own key was not written."""
+    fields = type(model).model_fields
+    update = {
+        name: value
+        for name, value in given.items()
+        if name in fields and name not in model.model_fields_set
+    }
+    return model.model_copy(update=update)
