@@ -1,0 +1,8 @@
+"""What the hub knows now: machines, alarms and its own counters."""
+
+from hub.live.alarms import Alarm, Alarms
+from hub.live.counters import Counters
+from hub.live.live import Live
+from hub.live.machine import AgentLink, LiveMachine, SignalValue
+
+__all__ = ["AgentLink", "Alarm", "Alarms", "Counters", "Live", "LiveMachine", "SignalValue"]
