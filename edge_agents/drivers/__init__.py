@@ -1,0 +1,155 @@
+"""Drivers: who reads the machines. From the agent's configuration to things that run."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from edge_agents.config import AgentConfig, Endpoint, MachineConfig, ModbusConfig, SignalConfig
+from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
+from edge_agents.drivers.line import Line, LineMachine
+from edge_agents.drivers.modbus import TcpTransport
+from edge_agents.drivers.registers import (
+    Kind,
+    Limits,
+    PlanSummary,
+    RegisterSignal,
+    Table,
+    plan,
+    summary,
+)
+from gateway.model import Quality, Reason, Sample
+
+__all__ = [
+    "Deliver",
+    "Delivery",
+    "Driver",
+    "DriverStatus",
+    "UnitStatus",
+    "line_plans",
+    "open_drivers",
+    "read_once",
+]
+
+SPREAD_S: Final = 0.1
+"""Lines begin within this time of each other: together enough to share commits, not in one jolt."""
+REQUEST_MS: Final = 10.0
+"""What one Modbus TCP request takes a controller, for want of a measurement."""
+
+
+def open_drivers(
+    config: AgentConfig, *, now_ms: Callable[[], int], rng: random.Random
+) -> list[Driver]:
+    """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet."""
+    drivers: list[Driver] = []
+    lines = _by_line(config.machines)
+    for index, (endpoint, machines) in enumerate(lines.items()):
+        drivers.append(
+            Line(
+                TcpTransport(endpoint.host, endpoint.port),
+                [_line_machine(machine, modbus) for machine, modbus in machines],
+                now_ms=now_ms,
+                rng=rng,
+                phase_s=SPREAD_S * index / len(lines),
+            )
+        )
+    return drivers
+
+
+async def read_once(
+    config: AgentConfig,
+    machine: str,
+    *,
+    now_ms: Callable[[], int],
+    rng: random.Random,
+    timeout_s: float,
+) -> tuple[Sample, ...]:
+    """Read every signal of one machine once, in the order of the configuration.
+
+    A signal that has not come within the time is a bad sample. Raises KeyError for a machine that
+    is not configured.
+    """
+    chosen = next((one for one in config.machines if one.id == machine), None)
+    if chosen is None:
+        raise KeyError(machine)
+    seen: dict[str, Sample] = {}
+    complete = asyncio.Event()
+
+    def deliver(delivery: Delivery) -> None:
+        seen.update((sample.signal, sample) for sample in delivery.samples)
+        if len(seen) == len(chosen.signals):
+            complete.set()
+
+    only = config.model_copy(update={"machines": (chosen,)})
+    drivers = open_drivers(only, now_ms=now_ms, rng=rng)
+    tasks = [asyncio.create_task(driver.run(deliver)) for driver in drivers]
+    try:
+        async with asyncio.timeout(timeout_s):
+            await complete.wait()
+    except TimeoutError:
+        pass
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    missing = Sample("", None, now_ms(), Quality.BAD, Reason.TIMEOUT)
+    return tuple(seen.get(name) or _renamed(missing, name) for name in chosen.signals)
+
+
+def line_plans(config: AgentConfig) -> dict[str, PlanSummary]:
+    """Say per Modbus line what the configuration asks of it, for ``machikoba agent check``."""
+    plans: dict[str, PlanSummary] = {}
+    for endpoint, machines in _by_line(config.machines).items():
+        blocks = []
+        for machine, modbus in machines:
+            line_machine = _line_machine(machine, modbus)
+            blocks += plan(line_machine.signals, line_machine.limits)
+        plans[f"modbus {endpoint}"] = summary(blocks, REQUEST_MS)
+    return plans
+
+
+def _by_line(
+    machines: Iterable[MachineConfig],
+) -> dict[Endpoint, list[tuple[MachineConfig, ModbusConfig]]]:
+    lines: dict[Endpoint, list[tuple[MachineConfig, ModbusConfig]]] = {}
+    for machine in machines:
+        if machine.modbus is not None:
+            lines.setdefault(machine.modbus.tcp, []).append((machine, machine.modbus))
+    return lines
+
+
+def _line_machine(machine: MachineConfig, modbus: ModbusConfig) -> LineMachine:
+    return LineMachine(
+        machine=machine.id,
+        device_id=modbus.device_id,
+        signals=tuple(_register_signal(name, signal) for name, signal in machine.signals.items()),
+        limits=Limits(modbus.max_gap, modbus.max_read, modbus.one_request_per_signal),
+        timeout_s=modbus.timeout_ms / 1_000,
+    )
+
+
+def _register_signal(name: str, signal: SignalConfig) -> RegisterSignal:
+    register = signal.source
+    if register is None:
+        raise ValueError(f"{name} has no register")  # the configuration does not let this happen
+    return RegisterSignal(
+        name=name,
+        table=Table(register.table),
+        address=register.address,
+        kind=Kind(signal.type),
+        bit=register.bit,
+        length_bytes=signal.length or 0,
+        word_order=signal.word_order,
+        byte_order=signal.byte_order,
+        scale=signal.scale,
+        offset=signal.offset,
+        words_for=tuple((signal.enum or {}).items()),
+        invalid=signal.invalid,
+        minimum=signal.min,
+        maximum=signal.max,
+        period_ms=signal.every_ms,
+    )
+
+
+def _renamed(sample: Sample, name: str) -> Sample:
+    return Sample(name, sample.value, sample.time_ms, sample.quality, sample.reason)
