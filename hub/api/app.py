@@ -1,0 +1,70 @@
+"""The application: routes, problem documents, headers."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.api import availability, health, history, machines, problems, stream
+from hub.api.context import Context
+
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+BODY_BYTES_MAX: Final = 64 * 1024
+
+
+def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
+    """Make the application; `pages` are the dashboard's routes, matched after the API's."""
+    app = FastAPI(
+        title="Machikoba hub",
+        summary="Live machine state and free capacity of a network of small manufacturers",
+        version=version("machikoba"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    problems.install(app)
+    for module in (availability, machines, history, stream):
+        app.include_router(module.routes(context), prefix="/api/v1")
+    app.include_router(health.routes(context))
+    app.router.routes.extend(pages)
+    app.add_middleware(Guard)
+    return app
+
+
+class Guard:
+    """Adds the headers that every answer carries and refuses bodies nobody asked for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on (the ASGI entry)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _announced_bytes(scope) > BODY_BYTES_MAX:
+            refusal = problems.respond(413, "body-too-large", "The body is larger than 64 KiB.")
+            await refusal(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+def _announced_bytes(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else BODY_BYTES_MAX + 1
+    return 0

@@ -1,0 +1,267 @@
+"""Who is doing what now, and who is free: the answer that most callers want.
+
+Lists are encoded once per content and query and served as bytes: 500 machines are 120 kB, and
+building them anew for every caller would cost forty times as much as sending them.
+"""
+
+import base64
+import binascii
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Final, NamedTuple
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from gateway.model import Connectivity, State
+from hub.api.context import Context
+from hub.api.problems import RefusalError, documented
+from hub.api.times import maybe_rfc3339, rfc3339, to_ms
+from hub.live import LiveMachine
+from hub.registry import Registry
+
+LIMIT_MAX: Final = 500
+FRESH_MS: Final = 100
+"""A list at most this old is served again even if something changed since."""
+ENCODED_MAX_MS: Final = 1000
+"""A list is encoded anew after this long even if nothing changed: validity ends by the clock."""
+CACHED_QUERIES_MAX: Final = 64
+EARTH_RADIUS_KM: Final = 6371.0088
+"""Mean radius (IUGG)."""
+
+
+class Item(BaseModel):
+    """One machine, as it may be believed until `valid_until`."""
+
+    site: str
+    machine: str
+    name: dict[str, str]
+    kind: str | None
+    processes: list[str]
+    state: State
+    since: str | None
+    reason: str | None
+    connectivity: Connectivity
+    free_now: bool
+    read_at: str | None
+    valid_until: str | None
+
+
+class Availability(BaseModel):
+    """Machines as of one instant; `next` is the cursor of the following page, if any."""
+
+    as_of: str
+    items: list[Item]
+    next: str | None
+
+
+class Filter(NamedTuple):
+    """What the caller asked for; equal filters share one encoded answer."""
+
+    site: str | None = None
+    process: str | None = None
+    state: State | None = None
+    near: tuple[float, float] | None = None
+    radius_km: float | None = None
+    updated_since_ms: int | None = None
+    limit: int = LIMIT_MAX
+    after: tuple[str, str] | None = None
+
+
+class Encoded(NamedTuple):
+    """An answer as bytes, with the tag of its content without `as_of`."""
+
+    version: int
+    encoded_ms: int
+    body: bytes
+    etag: str
+
+
+class Lists:
+    """Answers encoded once and handed out as they are."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._cache: OrderedDict[Filter, Encoded] = OrderedDict()
+
+    def get(self, wanted: Filter) -> Encoded:
+        """Give the answer to a query, encoded at most `FRESH_MS` before the last change."""
+        now_ms, version = self._context.now_ms(), self._context.live.version
+        held = self._cache.get(wanted)
+        if held is not None:
+            age_ms = now_ms - held.encoded_ms
+            if 0 <= age_ms < (ENCODED_MAX_MS if held.version == version else FRESH_MS):
+                return held
+        fresh = encode(select(self._context, wanted, now_ms), wanted.limit, now_ms, version)
+        self._cache[wanted] = fresh
+        self._cache.move_to_end(wanted)
+        if len(self._cache) > CACHED_QUERIES_MAX:
+            self._cache.popitem(last=False)
+        return fresh
+
+
+def routes(context: Context) -> APIRouter:
+    """Make the route of the live list."""
+    router = APIRouter(tags=["live"])
+    lists = Lists(context)
+
+    @router.get(
+        "/availability",
+        response_model=Availability,
+        responses=documented(400, 422, also={304: {"description": "Nothing changed"}}),
+    )
+    async def availability(
+        request: Request,
+        *,
+        site: Annotated[str | None, Query(max_length=128)] = None,
+        process: Annotated[str | None, Query(max_length=64)] = None,
+        state: State | None = None,
+        near: Annotated[str | None, Query(max_length=64, examples=["35.56,139.72"])] = None,
+        radius_km: Annotated[float | None, Query(gt=0, le=20_040)] = None,
+        updated_since: datetime | None = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
+        cursor: Annotated[str | None, Query(max_length=512)] = None,
+        if_none_match: Annotated[str | None, Header(max_length=256)] = None,
+    ) -> Response:
+        """Live state of every machine: what it does, since when, whether it is free now.
+
+        `free_now` means online and idle; it is never true of a machine whose data is stale.
+        """
+        wanted = Filter()
+        if request.url.query:
+            wanted = Filter(
+                site,
+                process,
+                state,
+                read_near(near),
+                radius_km,
+                None if updated_since is None else to_ms(updated_since),
+                limit,
+                read_cursor(cursor),
+            )
+        answer = lists.get(wanted)
+        headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
+        if if_none_match and answer.etag in if_none_match:
+            return Response(status_code=304, headers=headers)
+        return Response(answer.body, media_type="application/json", headers=headers)
+
+    return router
+
+
+def select(context: Context, wanted: Filter, now_ms: int) -> list[LiveMachine]:
+    """Choose the machines that a filter lets through, one more than its limit."""
+    found = sorted(context.live.machines(), key=lambda m: (m.site, m.machine))
+    kept: Iterable[LiveMachine] = (m for m in found if _matches(m, wanted, now_ms))
+    if wanted.near is not None:
+        kept = _within(kept, wanted.near, wanted.radius_km or 50.0, context.registry)
+    chosen: list[LiveMachine] = []
+    for machine in kept:
+        chosen.append(machine)
+        if len(chosen) > wanted.limit:
+            break
+    return chosen
+
+
+def _matches(machine: LiveMachine, wanted: Filter, now_ms: int) -> bool:
+    if wanted.after is not None and (machine.site, machine.machine) <= wanted.after:
+        return False
+    if wanted.site is not None and machine.site != wanted.site:
+        return False
+    if wanted.process is not None and wanted.process not in machine.processes:
+        return False
+    if wanted.state is not None and machine.state_at(now_ms) is not wanted.state:
+        return False
+    since_ms = wanted.updated_since_ms
+    return since_ms is None or (machine.read_at_ms or 0) >= since_ms
+
+
+def _within(
+    machines: Iterable[LiveMachine],
+    near: tuple[float, float],
+    radius_km: float,
+    registry: Registry,
+) -> Iterable[LiveMachine]:
+    for machine in machines:
+        site = registry.site(machine.site)
+        if site and site.location and distance_km(near, site.location) <= radius_km:
+            yield machine
+
+
+def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Great-circle distance of two points in degrees, by the haversine formula."""
+    lat_a, lon_a, lat_b, lon_b = map(math.radians, (*a, *b))
+    half = math.sin((lat_b - lat_a) / 2) ** 2
+    half += math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(half)))
+
+
+def encode(found: list[LiveMachine], limit: int, now_ms: int, version: int) -> Encoded:
+    """Write the answer; the tag covers everything but `as_of`."""
+    page = found[:limit]
+    more = write_cursor(page[-1]) if len(found) > limit else None
+    content = orjson.dumps({"items": [item(m, now_ms) for m in page], "next": more})
+    etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+    body = b'{"as_of":"' + rfc3339(now_ms).encode() + b'",' + content[1:]
+    return Encoded(version, now_ms, body, etag)
+
+
+def item(machine: LiveMachine, now_ms: int) -> dict[str, Any]:
+    """Write one machine as it may be shown at `now_ms`."""
+    return {
+        "site": machine.site,
+        "machine": machine.machine,
+        "name": dict(machine.name),
+        "kind": machine.kind or None,
+        "processes": machine.processes,
+        "state": machine.state_at(now_ms).value,
+        "since": maybe_rfc3339(machine.since_ms),
+        "reason": machine.reason or None,
+        "connectivity": machine.connectivity(now_ms).value,
+        "free_now": machine.free_now(now_ms),
+        "read_at": maybe_rfc3339(machine.read_at_ms),
+        "valid_until": maybe_rfc3339(machine.valid_until_ms),
+    }
+
+
+def read_near(text: str | None) -> tuple[float, float] | None:
+    """Read "latitude,longitude" in degrees.
+
+    Raises:
+        RefusalError: it is not such a pair.
+    """
+    if text is None:
+        return None
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError:
+        lat = lon = math.nan
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # noqa: PLR2004 (degrees)
+        raise RefusalError(400, "bad-location", "near must be latitude,longitude in degrees.")
+    return lat, lon
+
+
+def write_cursor(machine: LiveMachine) -> str:
+    """Make the opaque cursor that continues after a machine."""
+    return base64.urlsafe_b64encode(orjson.dumps([machine.site, machine.machine])).decode()
+
+
+def read_cursor(text: str | None) -> tuple[str, str] | None:
+    """Read a cursor of ours.
+
+    Raises:
+        RefusalError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        site, machine = orjson.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError):
+        site = machine = None
+    if not isinstance(site, str) or not isinstance(machine, str):
+        raise RefusalError(400, "bad-cursor", "The cursor is not one that this hub gave out.")
+    return site, machine

@@ -1,0 +1,23 @@
+"""What every route may ask; put together in `hub.service`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hub.historian import Historian
+from hub.live import Alarms, Counters, Live
+from hub.registry import Registry
+from hub.stream import LiveStream
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The hub's parts as the routes see them. `ready` names what is not working, if anything."""
+
+    live: Live
+    registry: Registry
+    historian: Historian
+    alarms: Alarms
+    counters: Counters
+    stream: LiveStream
+    ready: Callable[[], list[str]]
+    now_ms: Callable[[], int]

@@ -1,0 +1,215 @@
+"""Sites and machines: who they are, and everything known of one of them now."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from gateway.model import Quality, Reason
+from hub.api.availability import LIMIT_MAX, Filter, Item, item, read_cursor, select, write_cursor
+from hub.api.context import Context
+from hub.api.problems import documented, not_found
+from hub.api.times import maybe_rfc3339, rfc3339
+from hub.live import Alarm, LiveMachine, SignalValue
+from hub.registry import SiteRecord
+
+ALARMS_MAX: Final = 500
+
+
+class Site(BaseModel):
+    """A factory. `configured` is false for one that the hub only heard of."""
+
+    site: str
+    name: dict[str, str]
+    time_zone: str
+    location: dict[str, float] | None
+    municipality: str | None
+    configured: bool
+    machines: int
+
+
+class Sites(BaseModel):
+    """All sites, by id."""
+
+    as_of: str
+    items: list[Site]
+    next: str | None
+
+
+class Signal(BaseModel):
+    """The last value of one signal, when it was read and when it last changed."""
+
+    signal: str
+    value: float | int | bool | str | None
+    unit: str | None
+    time: str
+    changed: str
+    quality: str
+    reason: str | None
+    counts: str | None
+
+
+class Machine(Item):
+    """A machine with its signals, its evidence and its three links."""
+
+    as_of: str
+    maker: str | None
+    model: str | None
+    evidence: str | None
+    agent: str | None
+    agent_online: bool | None
+    link: bool | None
+    parts_good: float | None
+    parts_scrap: float | None
+    signals: list[Signal]
+
+
+class Machines(BaseModel):
+    """Machines, by site and id."""
+
+    as_of: str
+    items: list[Item]
+    next: str | None
+
+
+class AlarmItem(BaseModel):
+    """Something an operator must look at; over when `until` is set."""
+
+    code: str
+    subject: str
+    text: str
+    since: str
+    last: str
+    until: str | None
+    count: int
+
+
+class AlarmList(BaseModel):
+    """Alarms, newest first."""
+
+    as_of: str
+    items: list[AlarmItem]
+
+
+def routes(context: Context) -> APIRouter:
+    """Make the routes of sites, machines and alarms."""
+    router = APIRouter(tags=["machines"])
+
+    @router.get("/sites", response_model=Sites, responses=documented(422))
+    async def sites(
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
+        cursor: Annotated[str | None, Query(max_length=512)] = None,
+    ) -> dict[str, Any]:
+        """Give every site, by id; `cursor` is the last site id of the page before."""
+        found = sorted(context.registry.sites(), key=lambda record: record.site)
+        found = [record for record in found if cursor is None or record.site > cursor]
+        more = found[limit - 1].site if len(found) > limit else None
+        items = [_site(context, record) for record in found[:limit]]
+        return {"as_of": rfc3339(context.now_ms()), "items": items, "next": more}
+
+    @router.get("/sites/{site}", response_model=Site, responses=documented(404, 422))
+    async def one_site(site: str) -> dict[str, Any]:
+        """Give one site."""
+        record = context.registry.site(site)
+        if record is None:
+            raise not_found("such site")
+        return _site(context, record)
+
+    @router.get("/machines", response_model=Machines, responses=documented(400, 422))
+    async def machines(
+        site: Annotated[str | None, Query(max_length=128)] = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
+        cursor: Annotated[str | None, Query(max_length=512)] = None,
+    ) -> dict[str, Any]:
+        """Give the machines, by site and id."""
+        now_ms = context.now_ms()
+        wanted = Filter(site=site, limit=limit, after=read_cursor(cursor))
+        found = select(context, wanted, now_ms)
+        more = write_cursor(found[limit - 1]) if len(found) > limit else None
+        items = [item(machine, now_ms) for machine in found[:limit]]
+        return {"as_of": rfc3339(now_ms), "items": items, "next": more}
+
+    @router.get(
+        "/machines/{site}/{machine}", response_model=Machine, responses=documented(404, 422)
+    )
+    async def one_machine(site: str, machine: str) -> dict[str, Any]:
+        """Give everything known of one machine now."""
+        found = context.live.machine(site, machine)
+        if found is None:
+            raise not_found("such machine")
+        return _machine(found, context.now_ms())
+
+    @router.get("/alarms", response_model=AlarmList, responses=documented(422))
+    async def alarms(*, active: bool = True) -> dict[str, Any]:
+        """Give the hub's alarms, those that are over too when `active` is false."""
+        found = context.alarms.active() if active else context.alarms.all()
+        items = [_alarm(each) for each in found[:ALARMS_MAX]]
+        return {"as_of": rfc3339(context.now_ms()), "items": items}
+
+    return router
+
+
+def _site(context: Context, record: SiteRecord) -> dict[str, Any]:
+    location = record.location
+    return {
+        "site": record.site,
+        "name": dict(record.name),
+        "time_zone": record.time_zone,
+        "location": None if location is None else {"lat": location[0], "lon": location[1]},
+        "municipality": record.municipality,
+        "configured": record.configured,
+        "machines": len(context.registry.machines(record.site)),
+    }
+
+
+def _machine(machine: LiveMachine, now_ms: int) -> dict[str, Any]:
+    return item(machine, now_ms) | {
+        "as_of": rfc3339(now_ms),
+        "maker": machine.maker or None,
+        "model": machine.model or None,
+        "evidence": machine.evidence or None,
+        "agent": machine.agent or None,
+        "agent_online": machine.agent_online,
+        "link": machine.link,
+        "parts_good": machine.parts_good,
+        "parts_scrap": machine.parts_scrap,
+        "signals": [_signal(signal) for _, signal in sorted(machine.signals.items())],
+    }
+
+
+def _signal(signal: SignalValue) -> dict[str, Any]:
+    return {
+        "signal": signal.signal,
+        "value": signal.value,
+        "unit": signal.unit,
+        "time": rfc3339(signal.time_ms),
+        "changed": rfc3339(signal.changed_ms),
+        "quality": quality_word(signal.quality),
+        "reason": reason_word(signal.reason),
+        "counts": signal.counts,
+    }
+
+
+def quality_word(quality: int) -> str:
+    """Write a quality as the word of the contract."""
+    return Quality(quality).name.lower()
+
+
+def reason_word(reason: int) -> str | None:
+    """Write a reason as a word, None when there is none; unknown numbers stay unknown."""
+    if reason == Reason.NONE:
+        return None
+    known = reason in Reason._value2member_map_
+    return Reason(reason).name.lower().replace("_", "-") if known else "unknown"
+
+
+def _alarm(alarm: Alarm) -> dict[str, Any]:
+    return {
+        "code": alarm.code,
+        "subject": alarm.subject,
+        "text": alarm.text,
+        "since": rfc3339(alarm.since_ms),
+        "last": rfc3339(alarm.last_ms),
+        "until": maybe_rfc3339(alarm.until_ms),
+        "count": alarm.count,
+    }

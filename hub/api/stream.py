@@ -1,0 +1,138 @@
+"""The live stream over HTTP: server-sent events, the same bytes to everybody."""
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from hub.api.context import Context
+from hub.api.problems import RefusalError, documented, not_found
+from hub.stream import (
+    GZIP_HEADER,
+    Frame,
+    LiveStream,
+    Scope,
+    ScopeError,
+    TooManyScopesError,
+    Viewer,
+)
+
+SEND_TIMEOUT_S: Final = 60.0
+"""A connection that takes no byte for so long is closed."""
+_EVENTS: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+_BUSY: Final[dict[str, Any]] = {
+    "description": "Too many viewers or scopes",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+
+
+def routes(context: Context) -> APIRouter:
+    """Make the route of the stream."""
+    router = APIRouter(tags=["live"])
+
+    @router.get(
+        "/stream",
+        response_class=EventStream,
+        responses=documented(404, 422, also={200: _EVENTS, 503: _BUSY}),
+    )
+    async def stream(
+        request: Request,
+        scope: Annotated[str, Query(max_length=300, examples=["region"])] = "region",
+        last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+        last_event_id_query: Annotated[
+            str | None, Query(alias="last_event_id", max_length=64)
+        ] = None,
+    ) -> "EventStream":
+        """Follow a region, a site or a machine: a snapshot, then what changes."""
+        wanted = read_scope(context, scope)
+        deflate = "gzip" in request.headers.get("accept-encoding", "")
+        last_id = last_event_id or last_event_id_query
+        return EventStream(context.stream, wanted, last_id, deflate=deflate)
+
+    return router
+
+
+def read_scope(context: Context, text: str) -> Scope:
+    """Read a scope and see that it exists.
+
+    Raises:
+        RefusalError: 422 for what is no scope, 404 for a site or machine that is not there.
+    """
+    try:
+        scope = Scope.parse(text)
+    except ScopeError as error:
+        raise RefusalError(422, "bad-scope", f"{error}.") from error
+    if scope.machine is not None and scope.site is not None:
+        if context.live.machine(scope.site, scope.machine) is None:
+            raise not_found("such machine")
+    elif scope.site is not None and context.registry.site(scope.site) is None:
+        raise not_found("such site")
+    return scope
+
+
+class EventStream(Response):
+    """An answer that lasts: sends frames until the viewer goes."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, stream: LiveStream, scope: Scope, last_id: str | None, *, deflate: bool
+    ) -> None:
+        self._stream = stream
+        self._scope = scope
+        self._last_id = last_id
+        self._deflate = deflate
+        super().__init__()
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serve one viewer (the ASGI entry)."""
+        del scope  # What was asked is known already.
+        try:
+            async with self._stream.follow(self._scope, self._last_id) as viewer:
+                await send(self._start())
+                if self._deflate:
+                    await self._send(send, GZIP_HEADER)
+                sending = asyncio.create_task(self._pump(viewer, send))
+                leaving = asyncio.create_task(_gone(receive))
+                try:
+                    await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in (sending, leaving):
+                        task.cancel()
+                    await asyncio.gather(sending, leaving, return_exceptions=True)
+        except TooManyScopesError as error:
+            await self._refuse(send, str(error))
+
+    def _start(self) -> dict[str, object]:
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        if self._deflate:
+            headers.append((b"content-encoding", b"gzip"))
+        return {"type": "http.response.start", "status": 200, "headers": headers}
+
+    async def _pump(self, viewer: Viewer, send: Send) -> None:
+        with suppress(TimeoutError, OSError):
+            while True:
+                frame: Frame = await viewer.next()
+                await self._send(send, frame.deflated if self._deflate else frame.plain)
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _refuse(self, send: Send, cause: str) -> None:
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"30")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": cause.encode()})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

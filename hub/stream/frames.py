@@ -1,0 +1,39 @@
+"""Server-sent events as bytes, plain and deflated, each made once for all viewers.
+
+The deflated form is a block of its own that ends on a byte boundary (`Z_FULL_FLUSH`), so the same
+bytes continue the gzip stream of every connection (RFC 1951, section 3.2.4; RFC 1952).
+"""
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""What every deflated connection begins with: no name, no time, system unknown."""
+RETRY_MS: Final = 2000
+_LEVEL: Final = 6
+
+
+@dataclass(slots=True)
+class Frame:
+    """One event. `seq` is 0 for what does not count as a tick (hello)."""
+
+    seq: int
+    plain: bytes
+    _deflated: bytes | None = field(default=None, repr=False)
+
+    @property
+    def deflated(self) -> bytes:
+        """The event as an independent deflate block; made when first asked for."""
+        if self._deflated is None:
+            press = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+            self._deflated = press.compress(self.plain) + press.flush(zlib.Z_FULL_FLUSH)
+        return self._deflated
+
+
+def frame(event: str, data: dict[str, Any], *, boot: str = "", seq: int = 0) -> Frame:
+    """Encode an event; `boot` and `seq` make its id."""
+    head = f"id: {boot}-{seq}\n" if seq else f"retry: {RETRY_MS}\n"
+    return Frame(seq, f"{head}event: {event}\ndata: ".encode() + orjson.dumps(data) + b"\n\n")

@@ -1,0 +1,105 @@
+"""Machines as rows of the stream, and which of them a viewer must be sent again (pure)."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.model import Connectivity, Quality, Reason
+from hub.live import LiveMachine, SignalValue
+
+COLUMNS: Final = (
+    "i",
+    "site",
+    "machine",
+    "name",
+    "kind",
+    "state",
+    "since",
+    "reason",
+    "connectivity",
+    "valid_until",
+    "parts",
+    "agent_online",
+    "read_at",
+)
+_VALID_UNTIL: Final = COLUMNS.index("valid_until")
+_READ_AT: Final = COLUMNS.index("read_at")
+RENEW_MS: Final = 10_000
+"""A row goes out again this long before what was sent of it loses its validity."""
+
+Key = tuple[str, str]
+Row = tuple[object, ...]
+_QUALITY: Final = {Quality.GOOD: "good", Quality.UNCERTAIN: "uncertain", Quality.BAD: "bad"}
+
+
+def machine_row(machine: LiveMachine, now_ms: int) -> Row:
+    """Write a machine as it may be shown at `now_ms`, without its position."""
+    return (
+        machine.site,
+        machine.machine,
+        {"en": machine.name.get("en"), "ja": machine.name.get("ja")},
+        machine.kind or None,
+        machine.state_at(now_ms).value,
+        machine.since_ms,
+        machine.reason or None,
+        machine.connectivity(now_ms).value,
+        machine.valid_until_ms,
+        machine.parts_good,
+        machine.agent_online is True,
+        machine.read_at_ms,
+    )
+
+
+def signal_row(signal: SignalValue) -> Row:
+    """Write a signal: name, unit, value, time, quality, reason."""
+    reason = None if signal.reason is Reason.NONE else signal.reason.name.lower()
+    quality = _QUALITY[signal.quality]
+    return (signal.signal, signal.unit, signal.value, signal.time_ms, quality, reason)
+
+
+def must_resend(sent: Row | None, row: Row, now_ms: int) -> bool:
+    """Tell whether a viewer who has `sent` needs `row`.
+
+    That a machine was read again is no news by itself, until what was sent is about to expire.
+    """
+    if sent is None or _without_clocks(sent) != _without_clocks(row):
+        return True
+    expires, renewed = sent[_VALID_UNTIL - 1], row[_VALID_UNTIL - 1]
+    if expires == renewed:
+        return False
+    return not isinstance(expires, int) or expires - now_ms < RENEW_MS
+
+
+def _without_clocks(row: Row) -> Row:
+    return (*row[: _VALID_UNTIL - 1], *row[_VALID_UNTIL : _READ_AT - 1])
+
+
+class Rows:
+    """The row of every machine, refreshed as little as possible."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Key, Row] = {}
+        self._expires: dict[Key, int] = {}
+
+    def refresh(self, machines: Iterable[LiveMachine], now_ms: int) -> None:
+        """Take over machines that changed."""
+        for machine in machines:
+            key = (machine.site, machine.machine)
+            self._rows[key] = machine_row(machine, now_ms)
+            self._expires.pop(key, None)
+            if machine.connectivity(now_ms) is Connectivity.ONLINE and machine.valid_until_ms:
+                self._expires[key] = machine.valid_until_ms
+
+    def expired(self, now_ms: int) -> list[Key]:
+        """Name the machines whose reading has just lost its validity by the clock alone."""
+        return [key for key, until_ms in self._expires.items() if now_ms > until_ms]
+
+    def keys(self, site: str | None, machine: str | None) -> list[Key]:
+        """Name the machines of a scope, sorted by site and machine."""
+        return sorted(
+            key
+            for key in self._rows
+            if (site is None or key[0] == site) and (machine is None or key[1] == machine)
+        )
+
+    def __getitem__(self, key: Key) -> Row:
+        return self._rows[key]
