@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.model import Quality, Reason, Sample
+from gateway.model import Reason, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,3 @@ class Driver(Protocol):
 
     def status(self) -> DriverStatus:
         """Tell how the conversation is going."""
-
-
-def lost(signals: tuple[str, ...], time_ms: int, reason: Reason) -> tuple[Sample, ...]:
-    """Make the bad samples that say since when and why these signals have no value."""
-    return tuple(Sample(name, None, time_ms, Quality.BAD, reason) for name in signals)

@@ -10,14 +10,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from edge_agents.drivers.bisection import LAST_RETEST_S, Change, Group
 from edge_agents.drivers.breaker import Backoff, Breaker
 from edge_agents.drivers.decoder import Decoder, GarbledError
-from edge_agents.drivers.driver import Deliver, Delivery, DriverStatus, UnitStatus, lost
+from edge_agents.drivers.driver import Deliver, DriverStatus, UnitStatus
+from edge_agents.drivers.presence import Presence, listed
 from edge_agents.drivers.registers import Block, Limits, RegisterSignal, Table
 from edge_agents.drivers.schedule import Schedule
 from gateway.model import Reason
@@ -104,15 +105,9 @@ class _Poll:
 class _Machine:
     config: LineMachine
     unit: "_Unit"
-    names: tuple[str, ...]
+    presence: Presence
     groups: list[Group]
     polls: dict[Block, _Poll] = field(default_factory=dict)
-    lost: set[str] = field(default_factory=set)
-    """Signals that were said to be bad and have not been read since."""
-    link: bool = False
-    reason: Reason = Reason.NONE
-    silent_since_s: float | None = None
-    """Since when the log knows that the machine is silent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -169,7 +164,6 @@ class Line:
         self._phase_s = phase_s
         self._monotonic = monotonic
         self._sleep = sleep
-        self._deliver: Deliver = _nowhere
         self._reconnect = Backoff(rng, first_s=RECONNECT_FIRST_S, longest_s=RECONNECT_LAST_S)
         self._schedule: Schedule[_Poll] = Schedule()
         self._figures = _Figures()
@@ -179,9 +173,9 @@ class Line:
 
     async def run(self, deliver: Deliver) -> None:
         """Read and deliver until cancelled."""
-        self._deliver = deliver
         start_s = self._monotonic() + self._phase_s
         for machine in self._machines:
+            machine.presence.begin(deliver)
             for poll in machine.polls.values():
                 self._schedule.set(poll, due_s=start_s, period_s=poll.period_s)
         try:
@@ -203,7 +197,7 @@ class Line:
             missed_polls=self._schedule.missed,
             rtt_ms=figures.rtt_s * 1_000,
             utilisation=figures.utilisation,
-            units=tuple(_unit_status(machine) for machine in self._machines),
+            units=tuple(_status(machine) for machine in self._machines),
         )
 
     # What the line is made of.
@@ -214,8 +208,14 @@ class Line:
             kinds.setdefault((signal.period_ms, signal.table), []).append(signal)
         groups = [Group(signals, config.limits) for signals in kinds.values()]
         unit = self._units.setdefault(config.device_id, _Unit(Breaker(self._rng)))
-        names = tuple(signal.name for signal in config.signals)
-        machine = _Machine(config, unit, names, groups)
+        presence = Presence(
+            config.machine,
+            tuple(signal.name for signal in config.signals),
+            self._transport.name,
+            now_ms=self._now_ms,
+            monotonic=self._monotonic,
+        )
+        machine = _Machine(config, unit, presence, groups)
         unit.machines.append(machine)
         for group in groups:
             for block in group.blocks:
@@ -300,10 +300,7 @@ class Line:
             return
         self._heard(poll)
         poll.busy = 0
-        machine = poll.machine
-        if machine.lost:
-            machine.lost.difference_update(poll.block.names)
-        self._deliver(Delivery(machine.config.machine, at_ms, samples, link=True))
+        poll.machine.presence.read(at_ms, samples)
         self._follow(poll, poll.group.answered(poll.block))
 
     def _heard(self, poll: _Poll) -> None:
@@ -314,17 +311,14 @@ class Line:
         probed = unit.breaker.open
         unit.breaker.answered()
         for machine in unit.machines:
-            machine.link, machine.reason = True, Reason.NONE
-            if probed or machine.silent_since_s is not None:
+            back = probed or machine.presence.announced
+            machine.presence.answers()
+            if back:
                 self._welcome(machine, poll)
 
     def _welcome(self, machine: _Machine, heard: _Poll) -> None:
         """Ask a machine that is back for everything else at once."""
         now_s = self._monotonic()
-        if machine.silent_since_s is not None:
-            name, silent_s = machine.config.machine, now_s - machine.silent_since_s
-            log.info("%s answers again after %.0f s (%s)", name, silent_s, self._transport.name)
-            machine.silent_since_s = None
         for poll in machine.polls.values():
             if poll is not heard:
                 self._schedule.set(poll, due_s=now_s, period_s=poll.period_s)
@@ -336,7 +330,7 @@ class Line:
         if probe_s is not None:
             self._leave_alone(machine.unit, probe_s)
             return
-        self._lose(machine, Reason.TIMEOUT, poll.block.names)
+        machine.presence.lose(Reason.TIMEOUT, poll.block.names)
         pause_s = poll.breaker.failed()
         if pause_s is not None:  # only this question is met by silence
             self._postpone(poll, pause_s)
@@ -344,8 +338,8 @@ class Line:
     def _leave_alone(self, unit: _Unit, probe_s: float) -> None:
         """Give a silent unit's time to the others, but for one short question after a while."""
         for machine in unit.machines:
-            self._lose(machine, Reason.TIMEOUT, machine.names)
-            self._announce(machine)
+            machine.presence.lose(Reason.TIMEOUT)
+            machine.presence.silent("timeout")
             for poll in machine.polls.values():
                 self._schedule.remove(poll)
         polls = (poll for machine in unit.machines for poll in machine.polls.values())
@@ -357,9 +351,12 @@ class Line:
 
     def _garbled(self, poll: _Poll) -> None:
         self._heard(poll)
-        if self._lose(poll.machine, Reason.GARBLED, poll.block.names, link=True):
-            name = poll.machine.config.machine
-            log.warning("%s: the answer about %s makes no sense", name, _listed(poll.block.names))
+        machine = poll.machine
+        new = machine.presence.lose(Reason.GARBLED, poll.block.names, link=True)
+        if new:
+            log.warning(
+                "%s: its answer about %s makes no sense", machine.config.machine, listed(new)
+            )
 
     def _refused(self, poll: _Poll, code: int) -> None:
         """Take in an exception: an answer, which says that something in the question is wrong."""
@@ -375,9 +372,11 @@ class Line:
             poll.busy += 1
             self._postpone(poll, BUSY_RETRY_S)
             return
-        if self._lose(poll.machine, Reason.REFUSED, poll.block.names, link=True):
-            name, signals = poll.machine.config.machine, _listed(poll.block.names)
-            log.warning("%s refuses to tell %s: exception %d", name, signals, code)
+        machine = poll.machine
+        new = machine.presence.lose(Reason.REFUSED, poll.block.names, link=True)
+        if new:
+            name = machine.config.machine
+            log.warning("%s refuses to tell %s: exception %d", name, listed(new), code)
         if code == ILLEGAL_FUNCTION:
             self._postpone(poll, UNSUPPORTED_RETRY_S)
 
@@ -400,9 +399,9 @@ class Line:
             log.warning("%s does not know %s (%s): left out for now", name, where, signal.name)
         for signal in change.released:
             log.info("%s knows %s %d (%s)", name, signal.table, signal.address, signal.name)
-        refused = tuple(signal.name for signal in change.quarantined)
+        refused = [signal.name for signal in change.quarantined]
         if refused:
-            self._lose(machine, Reason.ADDRESS, refused, link=True)
+            machine.presence.lose(Reason.ADDRESS, refused, link=True)
 
     # What is lost.
 
@@ -410,54 +409,16 @@ class Line:
         """Say that every machine is lost, and wait a little before the next try."""
         self._transport.close()
         for machine in self._machines:
-            self._lose(machine, reason, machine.names)
-            self._announce(machine)
+            machine.presence.lose(reason)
+            machine.presence.silent(reason.name.lower())
         await self._sleep(self._reconnect.next_s())
         self._schedule.begin_anew(self._monotonic())
-
-    def _lose(
-        self, machine: _Machine, reason: Reason, names: Iterable[str], *, link: bool = False
-    ) -> bool:
-        """Say once, at the moment of loss, which signals have no value; tell whether any is new.
-
-        Signals that are lost already are not repeated: the delivery then confirms the link only.
-        """
-        new = tuple(name for name in names if name not in machine.lost)
-        machine.lost.update(new)
-        machine.link = link
-        machine.reason = reason
-        now_ms = self._now_ms()
-        samples = lost(new, now_ms, reason)
-        self._deliver(Delivery(machine.config.machine, now_ms, samples, link=link))
-        return bool(new)
-
-    def _announce(self, machine: _Machine) -> None:
-        if machine.silent_since_s is None:
-            machine.silent_since_s = self._monotonic()
-            name, reason = machine.config.machine, machine.reason.name.lower()
-            log.warning("%s does not answer: %s (%s)", name, reason, self._transport.name)
 
     def _postpone(self, poll: _Poll, delay_s: float) -> None:
         due_s = self._monotonic() + delay_s
         self._schedule.set(poll, due_s=due_s, period_s=poll.period_s)
 
 
-def _nowhere(_: Delivery) -> None:
-    """Where deliveries go before the line runs."""
-
-
-def _unit_status(machine: _Machine) -> UnitStatus:
-    return UnitStatus(
-        machine=machine.config.machine,
-        link=machine.link,
-        breaker_open=machine.unit.breaker.open,
-        reason=machine.reason,
-        quarantined=tuple(name for group in machine.groups for name in group.quarantined),
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Name a few signals, and how many more there are."""
-    few = 3
-    more = f" and {len(names) - few} more" if len(names) > few else ""
-    return ", ".join(names[:few]) + more
+def _status(machine: _Machine) -> UnitStatus:
+    quarantined = tuple(name for group in machine.groups for name in group.quarantined)
+    return machine.presence.status(breaker_open=machine.unit.breaker.open, quarantined=quarantined)
