@@ -21,12 +21,25 @@ from pydantic import (
     Field,
     InstanceOf,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from gateway.model import EDGE_STATES, ID_PATTERN, SIGNAL_PATTERN, State
 from gateway.settings import MistakeError
+from gateway.states import (
+    Comparison,
+    Constant,
+    Expression,
+    ExpressionError,
+    Junction,
+    Negation,
+    Rule,
+    Signal,
+    parse,
+    signals,
+)
 
 MODBUS_PORT: Final = 502
 MQTT_PORT: Final = 1883
@@ -521,6 +534,17 @@ class StateRule(_Model):
     """The rule goes on to count for this long after its condition ended."""
     otherwise: State | None = None
 
+    @field_validator("when")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse(value)
+            except ExpressionError as error:
+                cause = f"column {error.column} of {value!r}: {error.cause}"
+                raise MistakeError(cause, error.remedy) from None
+        return value
+
     @field_validator("state", "otherwise", mode="before")
     @classmethod
     def _known_state(cls, value: Any) -> Any:
@@ -541,6 +565,14 @@ class StateRule(_Model):
                 "is no complete rule", "Write {when: condition, is: state} or {otherwise: state}"
             )
         return self
+
+    def rule(self) -> Rule:
+        """Give the rule in the form that is judged by."""
+        if self.otherwise is not None:
+            return Rule(None, self.otherwise, self.reason or "")
+        condition = parse(self.when or "")
+        state = self.state or State.UNKNOWN
+        return Rule(condition, state, self.reason or "", self.hold_ms, self.release_ms)
 
 
 class ModbusConfig(_Model):
@@ -637,6 +669,21 @@ class MachineConfig(_Model):
                 )
         return value
 
+    @field_validator("state")
+    @classmethod
+    def _usable_rules(
+        cls, rules: tuple[StateRule, ...], info: ValidationInfo
+    ) -> tuple[StateRule, ...]:
+        for place, rule in enumerate(rules, 1):
+            if rule.otherwise is not None and place < len(rules):
+                raise MistakeError(
+                    f"`otherwise` is rule {place} of {len(rules)}, so the rest is never asked",
+                    "Make it the last one",
+                )
+            if rule.when is not None and "signals" in info.data:
+                _check_condition(rule.when, info.data["signals"])
+        return rules
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.modbus is None) == (self.opcua is None):
@@ -667,6 +714,43 @@ class MachineConfig(_Model):
         said = {"kind": self.kind, "maker": self.maker, "model": self.model}
         known: dict[str, object] = {key: value for key, value in said.items() if value is not None}
         return {"name": name, **known, "processes": list(self.processes)}
+
+
+def _check_condition(text: str, known: Mapping[str, SignalConfig]) -> None:
+    """Refuse names that are no signals, and comparisons that could never be decided."""
+    condition = parse(text)
+    for name in sorted(signals(condition) - set(known)):
+        near = difflib.get_close_matches(name, list(known), n=1)
+        hint = f"Did you mean `{near[0]}`? " if near else ""
+        raise MistakeError(
+            f"{text!r} asks for {name!r}, which is no signal of this machine",
+            f"{hint}Signals: {', '.join(list(known)[:8])}",
+        )
+    for name, wanted in _uses(condition):
+        is_text = known[name].datatype == "string"
+        if is_text is not wanted:
+            raise MistakeError(
+                f"{text!r} uses {name!r} as {'a text' if wanted else 'a number'}, but it is"
+                f" {'a text' if is_text else 'a number'}",
+                'Compare texts like mode == "auto", and numbers like rpm > 50',
+            )
+
+
+def _uses(condition: Expression) -> Iterator[tuple[str, bool]]:
+    """Yield each signal with whether the condition takes it for a text."""
+    match condition:
+        case Comparison(left, name, right):
+            sides = (left, right)
+            if any(isinstance(side, Constant) for side in sides) or name not in {"==", "!="}:
+                text = any(isinstance(getattr(side, "value", None), str) for side in sides)
+                yield from ((side.name, text) for side in sides if isinstance(side, Signal))
+        case Negation(inner):
+            yield from _uses(inner)
+        case Junction(_, parts):
+            for part in parts:
+                yield from _uses(part)
+        case _:
+            yield condition.signal.name, False
 
 
 class BrokerConfig(_Model):
