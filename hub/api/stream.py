@@ -37,6 +37,7 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/stream",
         response_class=EventStream,
+        status_code=200,
         responses=documented(404, 422, also={200: _EVENTS, 503: _BUSY}),
     )
     async def stream(
