@@ -59,7 +59,8 @@ class Machine:
         seed: what life it leads.
         start_ms: the instant of its birth, the clock of the caller.
         time_scale: how many times faster than the clock it lives.
-        step_interval_ms: how often the step counter counts by the clock (never scaled).
+        step_interval_ms: how often the step counter counts by the clock (never scaled); None:
+            it counts only when `count_step` is called.
         parts_start: the part counter's value at birth, so that a roll-over can be near.
     """
 
@@ -70,7 +71,7 @@ class Machine:
         seed: int,
         start_ms: int,
         time_scale: float = 1.0,
-        step_interval_ms: int = 1000,
+        step_interval_ms: int | None = 1000,
         parts_start: int = 0,
     ) -> None:
         self.kind = kind
@@ -78,7 +79,7 @@ class Machine:
         self._salt = self._rng.getrandbits(32)
         self._start_ms = start_ms
         self._time_scale = time_scale
-        self._step_interval_ms = step_interval_ms
+        self.step_interval_ms = step_interval_ms
         self._age_ms = 0.0
         self._good = parts_start
         self._scrap = 0
@@ -95,7 +96,6 @@ class Machine:
         self._to_failure_ms = self._exponential_ms(kind.mtbf_s)
         self._resume: _Segment | None = None
         self._steps = 0
-        self._steps_by_clock = True
         self._segment = self._mid_life()
 
     # -- what the truth is -------------------------------------------------------------
@@ -126,8 +126,7 @@ class Machine:
         return self._energy_kwh
 
     def count_step(self) -> int:
-        """Count the ledger one further; from now on it no longer counts by the clock."""
-        self._steps_by_clock = False
+        """Count the ledger one further."""
         self._steps += 1
         return self._steps
 
@@ -139,8 +138,8 @@ class Machine:
         Raises:
             OverflowError: the leap is longer than any simulation lasts.
         """
-        if self._steps_by_clock:
-            self._steps = max(self._steps, (now_ms - self._start_ms) // self._step_interval_ms)
+        if self.step_interval_ms is not None:
+            self._steps = max(self._steps, (now_ms - self._start_ms) // self.step_interval_ms)
         target_ms = (now_ms - self._start_ms) * self._time_scale
         for _ in range(LEAP_SEGMENTS_MAX):
             if self._segment.end_ms > target_ms:

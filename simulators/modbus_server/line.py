@@ -36,19 +36,12 @@ ANYBODY: Final = 0
 class ModbusDevice:
     """One machine as a Modbus device: its registers, its fault and what it has seen.
 
-    With `step_on_read` the step counter counts each answer that carries it and reaches the wire,
-    so that consecutive answers carry consecutive values: a value that is missing at the far end
-    was lost by the reader.
+    The step counter of a machine without `step_interval_ms` counts each answer that carries it
+    and reaches the wire, so that consecutive answers carry consecutive values: a value that is
+    missing at the far end was lost by the reader.
     """
 
-    def __init__(
-        self,
-        machine: Machine,
-        *,
-        device_id: int,
-        clock: Clock,
-        step_on_read: bool = False,
-    ) -> None:
+    def __init__(self, machine: Machine, *, device_id: int, clock: Clock) -> None:
         self.machine = machine
         self.device_id = device_id
         self.switch = Switch(clock)
@@ -58,9 +51,9 @@ class ModbusDevice:
         """Requests to write. They are refused; a reader that sends one is broken."""
         self._clock = clock
         self._step = next(one for one in self.registers if one.signal.name == "step")
-        self._step_on_read = step_on_read
+        self._step_on_read = machine.step_interval_ms is None
         self._shown: Mapping[str, Value] = {}
-        if step_on_read:
+        if self._step_on_read:
             machine.count_step()
 
     def simulated(self) -> SimDevice:

@@ -1,0 +1,151 @@
+"""`machikoba sim`: run a region of simulated machines, or invent one."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from simulators.region import (
+    Region,
+    RegionError,
+    Simulation,
+    Whereabouts,
+    agent_yaml,
+    generated,
+    hub_yaml,
+    read,
+    to_yaml,
+)
+
+FAILED: Final = 1
+USAGE_ERROR: Final = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command of the simulators and return its exit code."""
+    # Third parties speak only when something is wrong with them, not with our faults.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for name in ("asyncua", "pymodbus_internal", "pymodbus"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    options = _parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+    except RegionError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"{problem}\n")
+        return USAGE_ERROR
+    except OSError as error:
+        sys.stderr.write(f"machikoba sim: {error}. Choose another port or path, or 0.\n")
+        return FAILED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="machikoba sim", description="Simulated machines over real protocols."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run all machines of a region until stopped")
+    run.add_argument("region", type=Path, help="the region's YAML file")
+    run.add_argument("--ready-file", type=Path, help="write the ready line here, too")
+    run.add_argument("--control-port", type=int, default=0, help="port for faults (default: free)")
+    run.set_defaults(run=_run)
+
+    region = commands.add_parser("region", help="invent a region and print its YAML")
+    region.add_argument("--sites", type=_count, default=4)
+    region.add_argument("--machines", type=_count, default=4, help="machines of each site")
+    region.add_argument("--seed", type=int, default=1)
+    region.add_argument("--time-scale", type=float, default=1.0)
+    region.set_defaults(run=_region)
+
+    configs = commands.add_parser("configs", help="write the settings of agents and hub")
+    configs.add_argument("region", type=Path, help="the region's YAML file")
+    configs.add_argument("--ready", type=Path, required=True, help="ready file of `sim run`")
+    configs.add_argument("--broker", required=True, help="mqtt://host:port")
+    configs.add_argument("--listen", default="127.0.0.1:0", help="where the hub shall listen")
+    configs.add_argument("--out", type=Path, required=True, help="directory to write to")
+    configs.set_defaults(run=_configs)
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 100:  # noqa: PLR2004 - sites and machines alike
+        raise argparse.ArgumentTypeError("must be 1…100")
+    return number
+
+
+def _run(options: argparse.Namespace) -> int:
+    return asyncio.run(_serve(read(options.region), options.ready_file, options.control_port))
+
+
+async def _serve(plan: Region, ready_file: Path | None, control_port: int) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    simulation = Simulation(plan, now_ms)
+    try:
+        line = (await simulation.start(control_port)).to_json()
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+        if ready_file is not None:
+            _write_whole(ready_file, f"{line}\n")
+        await stopping.wait()
+    finally:
+        await simulation.stop()
+    return 0
+
+
+def now_ms() -> int:
+    """Return the time, in milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that others never see half-written."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _region(options: argparse.Namespace) -> int:
+    region = generated(
+        sites=options.sites,
+        machines=options.machines,
+        seed=options.seed,
+        time_scale=options.time_scale,
+    )
+    sys.stdout.write(to_yaml(region))
+    return 0
+
+
+def _configs(options: argparse.Namespace) -> int:
+    region = read(options.region)
+    whereabouts = Whereabouts.from_json(options.ready.read_text(encoding="utf-8"))
+    for path in write_configs(
+        region, whereabouts, broker_url=options.broker, listen=options.listen, out=options.out
+    ):
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def write_configs(
+    region: Region, whereabouts: Whereabouts, *, broker_url: str, listen: str, out: Path
+) -> list[Path]:
+    """Write `hub.yaml` and one `agent-<site>.yaml` each; data directories lie beside them."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"hub": hub_yaml(region, broker_url=broker_url, data=out / "hub", listen=listen)}
+    for site in region.sites:
+        name = f"agent-{site.id}"
+        texts[name] = agent_yaml(site, whereabouts, broker_url=broker_url, data=out / name)
+    paths = [out / f"{name}.yaml" for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths

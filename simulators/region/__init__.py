@@ -1,0 +1,21 @@
+"""A region of several sites: written in one YAML file, generated, run, and told to others."""
+
+from simulators.region.generate import generated
+from simulators.region.plan import MachinePlan, Problem, Region, RegionError, Site, read, to_yaml
+from simulators.region.simulation import Simulation, Whereabouts
+from simulators.region.texts import agent_yaml, hub_yaml
+
+__all__ = [
+    "MachinePlan",
+    "Problem",
+    "Region",
+    "RegionError",
+    "Simulation",
+    "Site",
+    "Whereabouts",
+    "agent_yaml",
+    "generated",
+    "hub_yaml",
+    "read",
+    "to_yaml",
+]

@@ -1,0 +1,145 @@
+"""Writes what agents and hub must be told of a region, as the text of their own settings files.
+
+Nothing of theirs is imported: a simulation learns their format from the documentation, as any
+user does.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from simulators.machine import Kind, Signal, signals_of
+from simulators.modbus_server import Register, registers_of
+from simulators.opcua_server import node_of
+from simulators.region.plan import MachinePlan, Region, Site, dump
+from simulators.region.simulation import Whereabouts
+
+AGENT_ID: Final = "edge-1"
+DRIVE_SHARE: Final = 0.05
+"""Share of the nominal speed above which the main drive counts as turning."""
+_PROGRAM_BYTES: Final = 16
+
+
+def agent_yaml(
+    site: Site,
+    whereabouts: Whereabouts,
+    *,
+    broker_url: str,
+    data: Path,
+    agent: str = AGENT_ID,
+    every: str = "1s",
+    release: str = "5s",
+) -> str:
+    """Write the settings of the agent of one site.
+
+    `every` is the pace of all signals. `release` is how long a machine goes on counting as running
+    between two parts.
+    """
+    machines = [
+        _machine(site, plan, whereabouts.machines[(site.id, plan.id)], every, release)
+        for plan in site.machines
+    ]
+    return dump(
+        {
+            "site": site.id,
+            "agent": agent,
+            "broker": {"url": broker_url},
+            "data": str(data),
+            "machines": machines,
+        }
+    )
+
+
+def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.0.0.1:0") -> str:
+    """Write the settings of a hub that knows all sites of the region."""
+    sites = {
+        site.id: {
+            "name": site.name.model_dump(),
+            "time_zone": site.time_zone,
+            "location": site.location.model_dump(),
+            "municipality": site.municipality,
+        }
+        for site in region.sites
+    }
+    return dump(
+        {"listen": listen, "broker": {"url": broker_url}, "data": str(data), "sites": sites}
+    )
+
+
+def _machine(
+    site: Site, plan: MachinePlan, address: Mapping[str, Any], every: str, release: str
+) -> dict[str, object]:
+    kind = plan.what
+    if plan.protocol == "modbus":
+        way = {
+            "modbus": {
+                "tcp": f"{address['host']}:{address['port']}",
+                "device_id": address["device_id"],
+            }
+        }
+        sources = {one.signal.name: _register(one) for one in registers_of(kind)}
+    else:
+        way = {"opcua": {"url": address["url"], "security": "none"}}
+        sources = {
+            signal.name: {"node": node_of(site.id, plan.id, signal.name), **_node_type(signal)}
+            for signal in signals_of(kind)
+        }
+    return {
+        "id": plan.id,
+        "name": plan.shown_name.model_dump(),
+        "kind": plan.kind,
+        "maker": kind.maker,
+        "model": kind.model,
+        "processes": list(kind.processes),
+        **way,
+        "signals": {
+            signal.name: {**sources[signal.name], **_manners(signal), "every": every}
+            for signal in signals_of(kind)
+        },
+        "state": state_rules(kind, release),
+    }
+
+
+def _register(register: Register) -> dict[str, object]:
+    written: dict[str, object] = {"register": f"{register.table} {register.address}"}
+    if register.type != "bool":
+        written["type"] = register.type
+    if register.type == "string":
+        written["length"] = _PROGRAM_BYTES
+    if register.word_order != "big":
+        written["word_order"] = register.word_order
+    if register.scale != 1.0:
+        written["scale"] = register.scale
+    return written
+
+
+def _node_type(signal: Signal) -> dict[str, object]:
+    if signal.nature == "flag":
+        return {"type": "bool"}
+    return {"type": "string", "length": _PROGRAM_BYTES} if signal.nature == "text" else {}
+
+
+def _manners(signal: Signal) -> dict[str, object]:
+    """Say how a signal is to be treated, whatever protocol it comes by."""
+    manners: dict[str, object] = {}
+    if signal.unit:
+        manners["unit"] = signal.unit
+    if signal.deadband:
+        manners["deadband"] = signal.deadband
+    if signal.nature == "counter":
+        manners["counter"] = True
+    if signal.counts is not None:
+        manners["counts"] = signal.counts
+    return manners
+
+
+def state_rules(kind: Kind, release: str) -> list[dict[str, object]]:
+    """Write the rules by which a machine of this kind is judged."""
+    turning = f"{kind.drive} > {kind.drive_nominal * DRIVE_SHARE:g}"
+    return [
+        {"when": "alarm", "is": "down", "reason": "machine-alarm"},
+        {"when": "setup_mode", "is": "setup"},
+        {"when": turning, "is": "running", "hold": "1s", "release": release},
+        {"when": "waiting_material", "is": "waiting", "reason": "no-material"},
+        {"otherwise": "idle"},
+    ]
