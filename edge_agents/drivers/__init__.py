@@ -3,12 +3,21 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
-from edge_agents.config import AgentConfig, Endpoint, MachineConfig, ModbusConfig, SignalConfig
+from edge_agents.config import (
+    AgentConfig,
+    Endpoint,
+    MachineConfig,
+    ModbusConfig,
+    OpcuaConfig,
+    SignalConfig,
+)
 from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
 from edge_agents.drivers.line import Line, LineMachine
 from edge_agents.drivers.modbus import TcpTransport
+from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.registers import (
     Kind,
     Limits,
@@ -42,6 +51,11 @@ def open_drivers(
 ) -> list[Driver]:
     """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet."""
     drivers: list[Driver] = []
+    for server in _servers(config):
+        # Imported here: a Modbus-only agent does without the 25 MiB of the OPC UA library.
+        from edge_agents.drivers.opcua import OpcuaServer  # noqa: PLC0415
+
+        drivers.append(OpcuaServer(server, now_ms=now_ms, rng=rng))
     lines = _by_line(config.machines)
     for index, (endpoint, machines) in enumerate(lines.items()):
         drivers.append(
@@ -106,6 +120,57 @@ def line_plans(config: AgentConfig) -> dict[str, PlanSummary]:
             blocks += plan(line_machine.signals, line_machine.limits)
         plans[f"modbus {endpoint}"] = summary(blocks, REQUEST_MS)
     return plans
+
+
+def _servers(config: AgentConfig) -> list[Server]:
+    """Collect the machines of each OPC UA server that is reached in the same way."""
+    found: dict[OpcuaConfig, list[MachineConfig]] = {}
+    for machine in config.machines:
+        if machine.opcua is not None:
+            found.setdefault(machine.opcua, []).append(machine)
+    return [_server(config, opcua, machines) for opcua, machines in found.items()]
+
+
+def _server(config: AgentConfig, opcua: OpcuaConfig, machines: Iterable[MachineConfig]) -> Server:
+    return Server(
+        url=opcua.url,
+        machines=tuple(
+            ServerMachine(
+                one.id, tuple(_node_signal(name, signal) for name, signal in one.signals.items())
+            )
+            for one in machines
+        ),
+        security=opcua.security,
+        application_uri=f"urn:machikoba:{config.site}:{config.agent}",
+        user=opcua.user,
+        password_file=_text(opcua.password_file),
+        certificate=_text(opcua.certificate),
+        private_key=_text(opcua.private_key),
+        server_certificate=_text(opcua.server_certificate),
+        identity_dir=str(config.data / "opcua"),
+        timeout_s=opcua.timeout_ms / 1_000,
+        subscribe=opcua.subscribe,
+    )
+
+
+def _node_signal(name: str, signal: SignalConfig) -> NodeSignal:
+    return NodeSignal(
+        name=name,
+        node=signal.node or "",
+        datatype=signal.datatype,
+        kind=Kind(signal.type),
+        scale=signal.scale,
+        offset=signal.offset,
+        words_for=tuple((signal.enum or {}).items()),
+        invalid=signal.invalid,
+        minimum=signal.min,
+        maximum=signal.max,
+        period_ms=signal.every_ms,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _by_line(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from edge_agents.drivers.registers import Block, Kind, RegisterSignal
 from gateway.model import Quality, Reason, Sample, Value
@@ -40,6 +40,38 @@ _NIBBLE_MAX: Final = 9
 Outcome = tuple[Value, Reason]
 """A value and why it is bad; Reason.NONE for a good one."""
 Step = Callable[[Any], Outcome]
+
+
+class Meaning(Protocol):
+    """What a raw number of a signal means; registers and OPC UA nodes say it alike."""
+
+    @property
+    def kind(self) -> Kind:
+        """How the machine encodes the number."""
+
+    @property
+    def scale(self) -> float:
+        """Value = raw * scale + offset."""
+
+    @property
+    def offset(self) -> float:
+        """See `scale`."""
+
+    @property
+    def words_for(self) -> tuple[tuple[int, str], ...]:
+        """Texts for raw numbers."""
+
+    @property
+    def invalid(self) -> tuple[float, ...]:
+        """Raw numbers that mean 'no value'."""
+
+    @property
+    def minimum(self) -> float | None:
+        """Lowest plausible value."""
+
+    @property
+    def maximum(self) -> float | None:
+        """Highest plausible value."""
 
 
 class GarbledError(ValueError):
@@ -96,9 +128,37 @@ def conversion(signal: RegisterSignal) -> Step | None:
         return _text_step(signal.length_bytes)
     if signal.kind is Kind.BOOL:
         return _bool_step(signal)
-    step = _number_step(signal)
+    step = number_step(signal)
     if signal.kind in {Kind.BCD16, Kind.BCD32}:
         return _bcd_step(step)
+    return step
+
+
+def number_step(signal: Meaning) -> Step | None:
+    """Compile sentinels, texts, scale, finiteness and plausible range; None when there is nothing.
+
+    The result takes any number and never raises.
+    """
+    texts = dict(signal.words_for)
+    invalid = frozenset(_as_sent(number, signal.kind) for number in signal.invalid)
+    scaled = _scaling(signal.scale, signal.offset)
+    low = -math.inf if signal.minimum is None else signal.minimum
+    high = math.inf if signal.maximum is None else signal.maximum
+    whole = signal.kind not in {Kind.FLOAT16, Kind.FLOAT32, Kind.FLOAT64}
+    if whole and scaled is None and not (texts or invalid) and low == -high == -math.inf:
+        return None
+
+    def step(raw: float) -> Outcome:
+        if invalid and float(raw) in invalid:
+            return None, Reason.SENTINEL
+        if texts:
+            text = texts.get(int(raw)) if math.isfinite(raw) and raw == int(raw) else None
+            return (None, Reason.RANGE) if text is None else (text, Reason.NONE)
+        value = raw if scaled is None else scaled(raw)
+        if not math.isfinite(value):
+            return None, Reason.NOT_FINITE
+        return (value, Reason.NONE) if low <= value <= high else (None, Reason.RANGE)
+
     return step
 
 
@@ -223,31 +283,6 @@ def _bcd_step(then: Step | None) -> Step:
             number += nibble * place
             place *= 10
         return (number, Reason.NONE) if then is None else then(number)
-
-    return step
-
-
-def _number_step(signal: RegisterSignal) -> Step | None:
-    """Compile sentinels, texts, scale, finiteness and plausible range, whichever there are."""
-    texts = dict(signal.words_for)
-    invalid = frozenset(_as_sent(number, signal.kind) for number in signal.invalid)
-    scaled = _scaling(signal.scale, signal.offset)
-    low = -math.inf if signal.minimum is None else signal.minimum
-    high = math.inf if signal.maximum is None else signal.maximum
-    whole = signal.kind not in {Kind.FLOAT16, Kind.FLOAT32, Kind.FLOAT64}
-    if whole and scaled is None and not (texts or invalid) and low == -high == -math.inf:
-        return None
-
-    def step(raw: float) -> Outcome:
-        if invalid and float(raw) in invalid:
-            return None, Reason.SENTINEL
-        if texts:
-            text = texts.get(int(raw)) if math.isfinite(raw) and raw == int(raw) else None
-            return (None, Reason.RANGE) if text is None else (text, Reason.NONE)
-        value = raw if scaled is None else scaled(raw)
-        if not math.isfinite(value):
-            return None, Reason.NOT_FINITE
-        return (value, Reason.NONE) if low <= value <= high else (None, Reason.RANGE)
 
     return step
 

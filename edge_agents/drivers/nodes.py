@@ -1,0 +1,75 @@
+"""What is to be read from an OPC UA server. Plain data, because it travels to child processes."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from edge_agents.drivers.registers import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSignal:
+    """One signal: its node, and what the node's value means (raw * scale + offset)."""
+
+    name: str
+    node: str
+    """``nsu=<namespace URI>;s=…``: the index of a namespace may change when a server restarts."""
+    datatype: Literal["double", "boolean", "string", "int64"] = "double"
+    kind: Kind = Kind.FLOAT64
+    scale: float = 1.0
+    offset: float = 0.0
+    words_for: tuple[tuple[int, str], ...] = ()
+    invalid: tuple[float, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    period_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMachine:
+    """One machine of a server, and the signals read from it."""
+
+    machine: str
+    signals: tuple[NodeSignal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to reach and to trust an OPC UA server, and the machines it speaks for."""
+
+    url: str
+    machines: tuple[ServerMachine, ...]
+    security: str = "none"
+    """A policy, always with Sign&Encrypt, or ``none``."""
+    application_uri: str = "urn:machikoba:agent"
+    user: str | None = None
+    password_file: str | None = None
+    """Without one the environment is asked; the password itself never travels."""
+    certificate: str | None = None
+    """Path of this application's own certificate; made in `identity_dir` when there is none."""
+    private_key: str | None = None
+    server_certificate: str | None = None
+    """Path of the only certificate that the server may show."""
+    identity_dir: str = ""
+    timeout_s: float = 4.0
+    subscribe: bool = True
+
+
+def as_json(server: Server) -> dict[str, Any]:
+    """Turn a server into what JSON can hold."""
+    return asdict(server)
+
+
+def from_json(data: Mapping[str, Any]) -> Server:
+    """Turn it back."""
+    machines = tuple(
+        ServerMachine(one["machine"], tuple(_signal(signal) for signal in one["signals"]))
+        for one in data["machines"]
+    )
+    return Server(**{**data, "machines": machines})
+
+
+def _signal(data: Mapping[str, Any]) -> NodeSignal:
+    words = tuple((int(number), str(text)) for number, text in data["words_for"])
+    given = {"kind": Kind(data["kind"]), "words_for": words, "invalid": tuple(data["invalid"])}
+    return NodeSignal(**{**data, **given})

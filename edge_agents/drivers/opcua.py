@@ -1,0 +1,671 @@
+"""OPC UA: subscribe to what a server tells, poll what it does not, and ask whether it is there.
+
+The only door to asyncua. Every connection gets a fresh client, with the namespaces resolved anew:
+after a server's restart the same index may mean another namespace. The library's own reconnecting
+is not used. Nothing is ever written to a server.
+
+Values carry the time of their source. The first value of a connection may be days old at its
+source: it is stamped with the moment it was read, as a Modbus value would be.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from asyncua import Client, ua
+from asyncua.crypto import security_policies
+from asyncua.ua.uaerrors import UaError, UaStatusCodeError
+
+from edge_agents.drivers.breaker import Backoff
+from edge_agents.drivers.decoder import Outcome, Step, number_step
+from edge_agents.drivers.driver import Deliver, DriverStatus
+from edge_agents.drivers.nodes import NodeSignal, Server
+from edge_agents.drivers.presence import Presence, listed
+from edge_agents.drivers.registers import Kind
+from edge_agents.drivers.schedule import Schedule
+from gateway.model import Quality, Reason, Sample
+from gateway.settings import SettingsError, secret
+
+log = logging.getLogger(__name__)
+
+ThingT = TypeVar("ThingT")
+
+BATCH: Final = 100
+"""Nodes in one request: many servers refuse more (MaxNodesPerRead and the like)."""
+QUEUE_SIZE: Final = 20
+"""Changes that the server keeps per node between two publications."""
+PUBLISH_MS_MAX: Final = 200
+KEEP_ALIVE_S: Final = 3.0
+SUBSCRIPTION_KEEP_ALIVE_S: Final = 10.0
+SUBSCRIPTION_SILENT_S: Final = 35.0
+SUBSCRIPTION_LIFETIME_S: Final = 60.0
+SESSION_MS: Final = 60_000
+"""A session left behind must not fill up the few that a controller has."""
+RETRY_FIRST_S: Final = 5.0
+RETRY_LAST_S: Final = 300.0
+RECONNECT_FIRST_S: Final = 0.5
+RECONNECT_LAST_S: Final = 15.0
+REFUSED_WAIT_S: Final = 30.0
+"""Wrong passwords sent too often lock an account."""
+CLOCK_TOLERANCE_MS: Final = 60_000
+TEXT_MAX: Final = 1_000
+INT64_MAX: Final = 2**63 - 1
+PASSWORD_VARIABLE: Final = "MACHIKOBA_OPCUA_PASSWORD"  # noqa: S105 (the name of one)
+RTT_WEIGHT: Final = 0.1
+HANG_UP_S: Final = 1.0
+MESSAGE_BYTES_MAX: Final = 4 * 1024**2
+CHUNKS_MAX: Final = 64
+_BAD_SEVERITY: Final = 2
+_CODE_MASK: Final = 0xFFFF0000
+_OVERFLOW_MASK: Final = 0x0C80
+_OVERFLOW: Final = 0x0480
+"""Bits 'data value' and 'overflow' of a status code (OPC UA part 4, section 7.39.1)."""
+
+_POLICIES: Final[dict[str, Any]] = {
+    "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
+    "Aes128Sha256RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
+    "Aes256Sha256RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
+}
+_CODES: Final = ua.StatusCodes
+_REASONS: Final = {
+    _CODES.BadNodeIdUnknown: Reason.ADDRESS,
+    _CODES.BadNodeIdInvalid: Reason.ADDRESS,
+    _CODES.BadAttributeIdInvalid: Reason.ADDRESS,
+    _CODES.BadIndexRangeNoData: Reason.ADDRESS,
+    _CODES.BadTimeout: Reason.TIMEOUT,
+    _CODES.BadRequestTimeout: Reason.TIMEOUT,
+    _CODES.BadNoCommunication: Reason.CONNECTION,
+    _CODES.BadNotConnected: Reason.CONNECTION,
+    _CODES.BadCommunicationError: Reason.CONNECTION,
+    _CODES.BadDeviceFailure: Reason.REFUSED,
+    _CODES.BadNotReadable: Reason.REFUSED,
+    _CODES.BadUserAccessDenied: Reason.REFUSED,
+    _CODES.BadIdentityTokenInvalid: Reason.REFUSED,
+    _CODES.BadIdentityTokenRejected: Reason.REFUSED,
+    _CODES.BadCertificateUntrusted: Reason.REFUSED,
+    _CODES.BadCertificateInvalid: Reason.REFUSED,
+    _CODES.BadSecurityChecksFailed: Reason.REFUSED,
+    _CODES.BadSecurityPolicyRejected: Reason.REFUSED,
+    _CODES.BadOutOfRange: Reason.RANGE,
+}
+_NODE_FAULTS: Final = frozenset({Reason.ADDRESS, Reason.REFUSED})
+"""Reasons why polling a node would fail as well."""
+
+
+class GoneError(ConnectionError):
+    """The server ended the connection, or the subscription fell silent."""
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One signal, and what became of it in the present connection."""
+
+    presence: Presence
+    signal: NodeSignal
+    step: Step | None
+    node: ua.NodeId | None = None
+    seen: bool = False
+    """Whether a value came over the present connection."""
+    bad: bool = False
+    """Whether the last thing said about it is that it is bad."""
+    floor_ms: int = 0
+    """When it was last said to be lost: no later value may bear an earlier time."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """What is to be done from time to time while a conversation lasts."""
+
+    act: Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Figures:
+    """Counters for the status page."""
+
+    requests: int = 0
+    timeouts: int = 0
+    exceptions: int = 0
+    connects: int = 0
+    missed: int = 0
+    rtt_s: float = 0.0
+
+
+class OpcuaServer:
+    """Reads every machine of one OPC UA server; a `Driver`."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        now_ms: Callable[[], int],
+        rng: random.Random,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.name = f"opcua {server.url}"
+        self._server = server
+        self._now_ms = now_ms
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._rng = rng
+        self._reconnect = Backoff(rng, first_s=RECONNECT_FIRST_S, longest_s=RECONNECT_LAST_S)
+        self._figures = _Figures()
+        self._talk: _Conversation | None = None
+        self._presences: list[Presence] = []
+        self._items: list[_Item] = []
+        for machine in server.machines:
+            names = tuple(signal.name for signal in machine.signals)
+            presence = Presence(
+                machine.machine, names, self.name, now_ms=now_ms, monotonic=monotonic
+            )
+            self._presences.append(presence)
+            self._items += [_Item(presence, one, _conversion(one)) for one in machine.signals]
+        # What the library calls errors are losses; we say each of them once.
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+
+    async def run(self, deliver: Deliver) -> None:
+        """Read and deliver until cancelled."""
+        for presence in self._presences:
+            presence.begin(deliver)
+        while True:
+            reason, cause = await self._converse()
+            if reason is Reason.TIMEOUT:
+                self._figures.timeouts += 1
+            for presence in self._presences:
+                presence.lose(reason)
+                presence.silent(cause)
+            for item in self._items:
+                item.seen, item.bad, item.floor_ms = False, True, self._now_ms()
+            wait_s = self._reconnect.next_s()
+            await self._sleep(max(wait_s, REFUSED_WAIT_S) if reason is Reason.REFUSED else wait_s)
+
+    def status(self) -> DriverStatus:
+        """Tell how the conversation is going."""
+        figures, talk = self._figures, self._talk
+        retried = talk.unknown if talk else ()
+        return DriverStatus(
+            name=self.name,
+            connected=talk is not None,
+            requests=figures.requests,
+            timeouts=figures.timeouts,
+            exceptions=figures.exceptions,
+            reconnects=max(0, figures.connects - 1),
+            missed_polls=figures.missed,
+            rtt_ms=figures.rtt_s * 1_000,
+            utilisation=0.0,
+            units=tuple(
+                presence.status(
+                    breaker_open=talk is None,
+                    quarantined=tuple(
+                        item.signal.name for item in retried if item.presence is presence
+                    ),
+                )
+                for presence in self._presences
+            ),
+        )
+
+    async def _converse(self) -> tuple[Reason, str]:
+        """Hold one conversation; return why it ended."""
+        client = Client(self._server.url, timeout=self._server.timeout_s, watchdog_intervall=3_600)
+        try:
+            await self._open(client)
+            self._figures.connects += 1
+            self._talk = _Conversation(
+                client,
+                self._items,
+                self._server,
+                self._figures,
+                now_ms=self._now_ms,
+                monotonic=self._monotonic,
+            )
+            await self._talk.begin()
+            for presence in self._presences:
+                presence.answers()
+            self._reconnect.reset()
+            await self._talk.attend(self._rng)
+        except Exception as error:
+            # The library lets anything escape that a server's bytes can cause.
+            log.debug("%s: the conversation ended", self.name, exc_info=True)
+            return _trouble(error)
+        finally:
+            self._talk = None
+            await _hang_up(client)
+
+    async def _open(self, client: Client) -> None:
+        """Connect in exactly the way that the configuration demands, or raise."""
+        server = self._server
+        client.name = client.description = "Machikoba"
+        client.application_uri = server.application_uri
+        client.session_timeout = SESSION_MS
+        client.max_messagesize, client.max_chunkcount = MESSAGE_BYTES_MAX, CHUNKS_MAX
+        if server.user is not None:
+            client.set_user(server.user)
+            file = None if server.password_file is None else Path(server.password_file)
+            client.set_password(secret(file, PASSWORD_VARIABLE) or "")
+        async with asyncio.timeout(3 * server.timeout_s):
+            if server.security != "none":
+                await self._secure(client)
+            await client.connect()
+
+    async def _secure(self, client: Client) -> None:
+        """Sign and encrypt, with a certificate of our own and the one that the server must have."""
+        server = self._server
+        certificate, key = Path(server.certificate or ""), Path(server.private_key or "")
+        if server.certificate is None:
+            certificate = Path(server.identity_dir) / "opcua-certificate.der"
+            key = Path(server.identity_dir) / "opcua-key.pem"
+            await client.setup_self_signed_certificate(key, certificate)
+        await client.set_security(
+            _POLICIES[server.security],
+            certificate,
+            key,
+            server_certificate=server.server_certificate,
+            mode=ua.MessageSecurityMode.SignAndEncrypt,
+        )
+        if server.server_certificate is None and self._figures.connects == 0:
+            shown = hashlib.sha256(client.security_policy.peer_certificate or b"").hexdigest()
+            log.warning("%s: its certificate is not pinned (SHA-256 %s)", self.name, shown)
+
+
+class _Conversation:
+    """One connection, from the first question to its loss."""
+
+    def __init__(
+        self,
+        client: Client,
+        items: Sequence[_Item],
+        server: Server,
+        figures: _Figures,
+        *,
+        now_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._session = client.uaclient.session
+        self._items = items
+        self._server = server
+        self._figures = figures
+        self._now_ms = now_ms
+        self._monotonic = monotonic
+        self._gone = asyncio.Event()
+        self._jobs: Schedule[_Job] = Schedule()
+        self._handles: dict[int, _Item] = {}
+        self._next_handle = count(1)
+        self._subscription: int | None = None
+        self._published_s = monotonic()
+        self.unknown: list[_Item] = []
+        """Nodes that the server does not know, or does not let us read."""
+
+    async def begin(self) -> None:
+        """Find the nodes, and have the server tell their changes where it can."""
+        self._client.connection_lost_callback = self._lost
+        known = await self._resolve(self._items)
+        if self._server.subscribe and await self._subscribe():
+            await self._monitor(known)
+        else:
+            self._poll(known)
+
+    async def attend(self, rng: random.Random) -> NoReturn:
+        """Do what is due, until the connection is lost."""
+        now_s = self._monotonic()
+        self._jobs.set(_Job(self._ask_whether_there), due_s=now_s, period_s=KEEP_ALIVE_S)
+        retry = Backoff(rng, first_s=RETRY_FIRST_S, longest_s=RETRY_LAST_S)
+        retrying = _Job(self._retry_unknown)
+        self._jobs.set(retrying, due_s=now_s + retry.next_s(), period_s=RETRY_LAST_S)
+        while True:
+            job, wait_s = self._jobs.next(self._monotonic())
+            if job is None:
+                await self._wait(wait_s)
+                continue
+            await job.act()
+            missed = self._jobs.missed
+            self._jobs.done(job, self._monotonic())
+            self._figures.missed += self._jobs.missed - missed
+            if job is retrying:
+                due_s = self._monotonic() + retry.next_s()
+                self._jobs.set(retrying, due_s=due_s, period_s=RETRY_LAST_S)
+
+    async def _wait(self, wait_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._gone.wait()
+        if self._gone.is_set():
+            raise GoneError("the server closed the connection")
+
+    async def _lost(self, _: Exception) -> None:
+        self._gone.set()
+
+    # Nodes.
+
+    async def _resolve(self, items: Sequence[_Item]) -> list[_Item]:
+        """Turn namespace URIs into the indices of this connection; return the nodes found."""
+        array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
+        uris = (await self._read([array]))[0].Value
+        namespaces = list(uris.Value) if uris is not None and isinstance(uris.Value, list) else []
+        for item in items:
+            item.node = _node_id(item.signal.node, namespaces)
+        self._forget([item for item in items if item.node is None], Reason.ADDRESS)
+        return [item for item in items if item.node is not None]
+
+    def _forget(self, items: Sequence[_Item], reason: Reason) -> None:
+        """Say that these nodes cannot be read, once, and try them again later."""
+        for presence, some in _grouped(items, lambda item: item.presence):
+            new = presence.lose(reason, [item.signal.name for item in some], link=True)
+            self._figures.exceptions += len(some)
+            if new:
+                word = reason.name.lower()
+                log.warning("%s cannot read %s: %s", presence.machine, listed(new), word)
+        self.unknown += items
+
+    async def _retry_unknown(self) -> None:
+        again, self.unknown = self.unknown, []
+        if not again:
+            return
+        known = await self._resolve(again)
+        if self._subscription is None:
+            self._poll(known)
+        else:
+            await self._monitor(known)
+
+    # Being told.
+
+    async def _subscribe(self) -> bool:
+        """Ask the server to report changes; tell whether it will."""
+        shortest_ms = min(item.signal.period_ms for item in self._items)
+        interval_ms = min(shortest_ms, PUBLISH_MS_MAX)
+        parameters = ua.CreateSubscriptionParameters(
+            RequestedPublishingInterval=interval_ms,
+            RequestedMaxKeepAliveCount=int(SUBSCRIPTION_KEEP_ALIVE_S * 1_000 / interval_ms),
+            RequestedLifetimeCount=int(SUBSCRIPTION_LIFETIME_S * 1_000 / interval_ms),
+        )
+        self._figures.requests += 1
+        try:
+            made = await self._session.create_subscription(parameters, self._published)
+        except UaStatusCodeError as error:
+            log.info("%s reports no changes (%s): it is polled", self._server.url, error)
+            return False
+        self._subscription = made.SubscriptionId
+        self._published_s = self._monotonic()
+        return True
+
+    async def _monitor(self, items: Sequence[_Item]) -> None:
+        """Have these nodes reported; poll those that the server will not report."""
+        unreported: list[_Item] = []
+        for batch in _batches(items):
+            try:
+                statuses = await self._create(batch)
+            except UaStatusCodeError:
+                unreported += batch
+                continue
+            faults: dict[Reason, list[_Item]] = {}
+            for item, status in zip(batch, statuses, strict=True):
+                reason = _REASONS.get(status.value, Reason.SOURCE)
+                if status.is_good():
+                    continue
+                if reason in _NODE_FAULTS:
+                    faults.setdefault(reason, []).append(item)
+                else:
+                    unreported.append(item)
+            for reason, some in faults.items():
+                self._forget(some, reason)
+        self._poll(unreported)
+
+    async def _create(self, batch: Sequence[_Item]) -> list[ua.StatusCode]:
+        requests = []
+        for item in batch:
+            handle = next(self._next_handle)
+            self._handles[handle] = item  # the first value may come before the answer
+            requests.append(
+                ua.MonitoredItemCreateRequest(
+                    ItemToMonitor=_value_of(item.node),
+                    MonitoringMode=ua.MonitoringMode.Reporting,
+                    RequestedParameters=ua.MonitoringParameters(
+                        ClientHandle=handle,
+                        SamplingInterval=item.signal.period_ms,
+                        QueueSize=QUEUE_SIZE,
+                        DiscardOldest=True,
+                    ),
+                )
+            )
+        parameters = ua.CreateMonitoredItemsParameters(
+            SubscriptionId=self._subscription or 0,
+            TimestampsToReturn=ua.TimestampsToReturn.Both,
+            ItemsToCreate=requests,
+        )
+        self._figures.requests += 1
+        return [one.StatusCode for one in await self._session.create_monitored_items(parameters)]
+
+    def _published(self, result: ua.PublishResult) -> None:
+        """Take in what the server reports; without changes it is only a sign of life."""
+        self._published_s = self._monotonic()
+        at_ms = self._now_ms()
+        told: list[tuple[_Item, ua.DataValue]] = []
+        for notification in result.NotificationMessage.NotificationData or ():
+            if isinstance(notification, ua.DataChangeNotification):
+                pairs = (
+                    (self._handles.get(one.ClientHandle), one.Value)
+                    for one in notification.MonitoredItems
+                )
+                told += [(item, value) for item, value in pairs if item is not None]
+            elif isinstance(notification, ua.StatusChangeNotification):
+                self._gone.set()  # the server gave the subscription up
+        for presence, some in _grouped(told, lambda pair: pair[0].presence):
+            samples = tuple(self._told(item, value, at_ms) for item, value in some)
+            presence.read(at_ms, samples)
+
+    def _told(self, item: _Item, value: ua.DataValue, at_ms: int) -> Sample:
+        if _status(value) & _OVERFLOW_MASK == _OVERFLOW:
+            self._figures.missed += 1
+        sample = _sample(item, value, _source_ms(item, value, at_ms), at_ms)
+        item.seen, item.bad = True, sample.quality is Quality.BAD
+        return sample
+
+    # Asking.
+
+    def _poll(self, items: Sequence[_Item]) -> None:
+        """Read these nodes at their own pace."""
+        periods: dict[int, list[_Item]] = {}
+        for item in items:
+            periods.setdefault(item.signal.period_ms, []).append(item)
+        for period_ms, some in periods.items():
+            for batch in _batches(some):
+                job = _Job(_reader(self, batch))
+                self._jobs.set(job, due_s=self._monotonic(), period_s=period_ms / 1_000)
+
+    async def read_batch(self, items: Sequence[_Item]) -> None:
+        """Read nodes once. What is bad is said once, until it is good again."""
+        began_s = self._monotonic()
+        values = await self._read([item.node for item in items])
+        at_ms = self._now_ms() - round((self._monotonic() - began_s) * 500)
+        pairs = list(zip(items, values, strict=True))
+        for presence, some in _grouped(pairs, lambda pair: pair[0].presence):
+            samples = [_sample(item, value, at_ms, at_ms) for item, value in some]
+            news = tuple(
+                sample
+                for (item, _), sample in zip(some, samples, strict=True)
+                if sample.quality is not Quality.BAD or not item.bad
+            )
+            for (item, _), sample in zip(some, samples, strict=True):
+                item.bad = sample.quality is Quality.BAD
+            presence.read(at_ms, news)
+
+    async def _ask_whether_there(self) -> None:
+        """Ask for the server's state: an answer refreshes the link of all its machines."""
+        if self._subscription is not None:
+            silent_s = self._monotonic() - self._published_s
+            if silent_s > SUBSCRIPTION_SILENT_S:
+                raise GoneError("the subscription fell silent")
+        began_s = self._monotonic()
+        await self._read([ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_State))])
+        at_ms = self._now_ms() - round((self._monotonic() - began_s) * 500)
+        for presence in dict.fromkeys(item.presence for item in self._items):
+            presence.read(at_ms, ())
+
+    async def _read(self, nodes: Sequence[ua.NodeId | None]) -> list[ua.DataValue]:
+        """Read the values of nodes; one answer per question, or GoneError."""
+        parameters = ua.ReadParameters(
+            TimestampsToReturn=ua.TimestampsToReturn.Both,
+            NodesToRead=[_value_of(node) for node in nodes],
+        )
+        self._figures.requests += 1
+        began_s = self._monotonic()
+        values = await self._session.read(parameters)
+        elapsed_s = self._monotonic() - began_s
+        weight = RTT_WEIGHT if self._figures.rtt_s else 1.0
+        self._figures.rtt_s += weight * (elapsed_s - self._figures.rtt_s)
+        if len(values) != len(nodes):
+            raise GoneError(f"{len(values)} values came where {len(nodes)} were asked for")
+        return list(values)
+
+
+def _conversion(signal: NodeSignal) -> Step | None:
+    """Compile what is done with a number; servers may send a float where integers were said."""
+    kind = signal.kind if signal.kind is Kind.FLOAT32 else Kind.FLOAT64
+    return number_step(replace(signal, kind=kind))
+
+
+def _reader(talk: _Conversation, batch: Sequence[_Item]) -> Callable[[], Awaitable[None]]:
+    return lambda: talk.read_batch(batch)
+
+
+def _grouped(
+    things: Iterable[ThingT], presence_of: Callable[[ThingT], Presence]
+) -> list[tuple[Presence, list[ThingT]]]:
+    """Sort by machine, each one's in their order."""
+    groups: dict[int, tuple[Presence, list[ThingT]]] = {}
+    for thing in things:
+        presence = presence_of(thing)
+        groups.setdefault(id(presence), (presence, []))[1].append(thing)
+    return list(groups.values())
+
+
+def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+def _value_of(node: ua.NodeId | None) -> ua.ReadValueId:
+    return ua.ReadValueId(NodeId=node or ua.NodeId(), AttributeId=ua.AttributeIds.Value)
+
+
+def _node_id(text: str, namespaces: Sequence[str]) -> ua.NodeId | None:
+    """Find a node id in the namespaces of a connection; None when the namespace is not there."""
+    index = ""
+    if text.startswith("nsu="):
+        uri, _, text = text.removeprefix("nsu=").partition(";")
+        if uri not in namespaces:
+            return None
+        index = f"ns={namespaces.index(uri)};"
+    try:
+        return ua.NodeId.from_string(index + text)
+    except UaError:
+        return None
+
+
+def _status(value: ua.DataValue) -> int:
+    return 0 if value.StatusCode is None else int(value.StatusCode.value)
+
+
+def _sample(item: _Item, value: ua.DataValue, time_ms: int, at_ms: int) -> Sample:
+    """Turn a value of the server into a sample, with the quality that the server gives it."""
+    name = item.signal.name
+    status = _status(value)
+    severity = status >> 30
+    if severity >= _BAD_SEVERITY:
+        reason = _REASONS.get(status & _CODE_MASK, Reason.SOURCE)
+        return Sample(name, None, time_ms, Quality.BAD, reason)
+    raw = None if value.Value is None else value.Value.Value
+    outcome, reason = _value(item, raw)
+    if reason is not Reason.NONE:
+        return Sample(name, None, time_ms, Quality.BAD, reason)
+    if severity:
+        return Sample(name, outcome, time_ms, Quality.UNCERTAIN, Reason.SOURCE)
+    if abs(time_ms - at_ms) > CLOCK_TOLERANCE_MS:
+        return Sample(name, outcome, time_ms, Quality.UNCERTAIN, Reason.CLOCK)
+    return Sample(name, outcome, time_ms)
+
+
+def _source_ms(item: _Item, value: ua.DataValue, at_ms: int) -> int:
+    """Choose the time of a reported value: its source's, but for the first of a connection.
+
+    That one may be as old as the machine's last change, or older than the loss told before.
+    """
+    stamp = value.SourceTimestamp or value.ServerTimestamp
+    if stamp is None:
+        return at_ms
+    source_ms = int(_utc(stamp).timestamp() * 1_000)
+    if not item.seen and source_ms <= max(item.floor_ms, at_ms - CLOCK_TOLERANCE_MS):
+        return at_ms
+    return source_ms
+
+
+def _utc(stamp: datetime) -> datetime:
+    return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
+
+
+def _value(item: _Item, raw: object) -> Outcome:
+    """Turn what the server sent into what the birth announced, or say why not."""
+    datatype = item.signal.datatype
+    if raw is None:
+        return None, Reason.SOURCE
+    if datatype == "boolean":
+        return (raw != 0, Reason.NONE) if isinstance(raw, int | float) else (None, Reason.TYPE)
+    if datatype == "string" and not item.signal.words_for:
+        return _text(raw)
+    if not isinstance(raw, int | float):
+        return None, Reason.TYPE
+    number = int(raw) if isinstance(raw, int) else float(raw)
+    if datatype == "int64" and (isinstance(number, float) or abs(number) > INT64_MAX):
+        return None, Reason.TYPE
+    return (number, Reason.NONE) if item.step is None else item.step(number)
+
+
+def _text(raw: object) -> Outcome:
+    if isinstance(raw, ua.LocalizedText):
+        raw = raw.Text or ""
+    if isinstance(raw, datetime):
+        raw = _utc(raw).isoformat()
+    if isinstance(raw, bool | int | float):
+        raw = str(raw)
+    if not isinstance(raw, str):
+        return None, Reason.TYPE
+    return (raw, Reason.NONE) if len(raw) <= TEXT_MAX else (None, Reason.RANGE)
+
+
+def _trouble(error: Exception) -> tuple[Reason, str]:
+    """Say why a conversation ended, in our words and in one line for the log."""
+    cause = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0][:200]
+    if isinstance(error, TimeoutError):
+        return Reason.TIMEOUT, "timeout"
+    if isinstance(error, UaStatusCodeError):
+        return _REASONS.get(error.code, Reason.SOURCE), cause
+    if isinstance(error, FileNotFoundError | PermissionError | SettingsError):
+        return Reason.REFUSED, cause
+    if isinstance(error, OSError):
+        return Reason.CONNECTION, cause
+    if isinstance(error, UaError):
+        return Reason.REFUSED, cause
+    return Reason.GARBLED, cause
+
+
+async def _hang_up(client: Client) -> None:
+    """End a connection politely if that is quick, and in any case."""
+    publishing = client.uaclient.session._publish_task  # noqa: SLF001 (it survives a dead socket)
+    try:
+        with contextlib.suppress(TimeoutError, OSError, UaError):
+            async with asyncio.timeout(HANG_UP_S):
+                await client.disconnect()
+    finally:
+        client.disconnect_socket()
+        if publishing is not None:
+            publishing.cancel()
