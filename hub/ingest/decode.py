@@ -27,17 +27,26 @@ from gateway.sparkplug import (
 from gateway.sparkplug.payload import DEFAULT_LIMITS
 from hub.columns import Columns
 from hub.ingest.aliases import AliasTables
-from hub.ingest.rows import Message, RowList, Rows, UnknownMetricError
+from hub.ingest.regular import read_regular
+from hub.ingest.rows import (
+    SESSION_METRICS,
+    Batch,
+    Headers,
+    Message,
+    RowList,
+    Rows,
+    UnknownMetricError,
+)
 
 CLOCK_FIRST_MS: Final = 946_684_800_000
 """No clock that is right says less than 2000-01-01."""
 CLOCK_AHEAD_MS: Final = 600_000
 """How far a sample may be ahead of its arrival before its clock is held to be wrong."""
 
+_WORTHWHILE_BYTES: Final = 2_500
+"""Below this the general way is faster than to set up arrays (benchmarks/decode.py)."""
 _SEQ_MAX: Final = 255
 _INT64_MAX: Final = 2**63 - 1
-# A foreign node may report these; they are about the session and never samples.
-_SESSION_METRICS: Final = frozenset({names.BDSEQ, names.REBIRTH})
 
 
 class Fault(StrEnum):
@@ -59,29 +68,6 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class Headers:
-    """What messages say about themselves; every array has one item per message."""
-
-    epoch: NDArray[np.uint64]
-    """With `offset` the place in the agent's journal; both 0 where a message names none."""
-    offset: NDArray[np.uint64]
-    seq: NDArray[np.int16]
-    """-1 where there is none within 0..255."""
-    sent_ms: NDArray[np.int64]
-    """The payload's own time; -1 where there is none."""
-
-    @classmethod
-    def unread(cls, count: int) -> "Headers":
-        """Make the headers of messages that were not read yet."""
-        return cls(
-            epoch=np.zeros(count, np.uint64),
-            offset=np.zeros(count, np.uint64),
-            seq=np.full(count, -1, np.int16),
-            sent_ms=np.full(count, -1, np.int64),
-        )
-
-
-@dataclass(slots=True)
 class Decoded:
     """A batch of messages as columns."""
 
@@ -99,46 +85,57 @@ class Decoded:
 
 
 def decode_messages(
-    messages: Sequence[Message], tables: AliasTables, limits: Limits = DEFAULT_LIMITS
+    messages: Sequence[Message],
+    tables: AliasTables,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    fast: bool | None = None,
 ) -> Decoded:
     """Decode data messages. Nothing is raised for bad ones: they are listed as refused.
 
     Samples of one signal that share a time within a message move by 1 ms. A sample whose time is
     impossible becomes uncertain with `Reason.CLOCK`. Neither is ever a reason to refuse it.
+    `fast` chooses the way, which changes nothing but the time it takes.
     """
-    del tables
-    return decode_generally(messages, limits)
+    batch = Batch(messages, limits)
+    if not (batch.lengths.sum() >= _WORTHWHILE_BYTES if fast is None else fast):
+        return decode_generally(messages, limits)
+    regular = read_regular(batch, tables)
+    general = _General(batch)
+    for index in regular.left:
+        general.read(index)
+    return _finish(batch, [*regular.parts, general.rows()], general.refused)
 
 
 def decode_generally(messages: Sequence[Message], limits: Limits = DEFAULT_LIMITS) -> Decoded:
     """Give the result of `decode_messages` message by message, whatever their layout."""
-    headers = Headers.unread(len(messages))
-    starts = np.cumsum([0] + [len(message.payload) for message in messages])
-    general = _General(messages, headers, limits)
+    batch = Batch(messages, limits)
+    general = _General(batch)
     for index in range(len(messages)):
-        general.read(index, int(starts[index]))
-    return _finish(messages, headers, [general.rows()], general.refused)
+        general.read(index)
+    return _finish(batch, [general.rows()], general.refused)
 
 
 class _General:
     """The general way: one message after the other through protobuf."""
 
-    def __init__(self, messages: Sequence[Message], headers: Headers, limits: Limits) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.refused: list[Refusal] = []
-        self._messages = messages
-        self._headers = headers
-        self._limits = limits
+        self._batch = batch
+        self._headers = batch.headers
         self._rows = RowList()
 
-    def read(self, index: int, key: int) -> None:
-        """Read one message, giving its rows keys from `key` up."""
-        message = self._messages[index]
+    def read(self, index: int) -> None:
+        """Read one message."""
+        message = self._batch.messages[index]
+        key = int(self._batch.starts[index])
         before = len(self._rows)
+        self._headers.forget(index)
         try:
-            payload = decode(message.payload, self._limits)
+            payload = decode(message.payload, self._batch.limits)
             self._read_header(index, payload)
             for at, metric in enumerate(payload.metrics):
-                if metric.name != names.ENTRY and metric.name not in _SESSION_METRICS:
+                if metric.name != names.ENTRY and metric.name not in SESSION_METRICS:
                     self._rows.add(key + at, index, message, metric, payload.time_ms)
         except SparkplugError as error:
             self._refuse(index, Fault.GARBLED, error)
@@ -163,7 +160,8 @@ class _General:
 
     def _refuse(self, index: int, fault: Fault, error: Exception) -> None:
         self.refused.append(Refusal(index, fault, str(error)))
-        point = read_entry(self._messages[index].payload)
+        self._headers.forget(index)
+        point = read_entry(self._batch.messages[index].payload)
         if point is not None:
             self._headers.epoch[index], self._headers.offset[index] = point
 
@@ -178,20 +176,15 @@ def _place_in_journal(metrics: Iterable[Metric]) -> tuple[int, int] | None:
     return point
 
 
-def _finish(
-    messages: Sequence[Message],
-    headers: Headers,
-    parts: Sequence[Rows],
-    refused: list[Refusal],
-) -> Decoded:
+def _finish(batch: Batch, parts: Sequence[Rows], refused: list[Refusal]) -> Decoded:
     """Order rows and settle what needs to see all of them: wrong clocks, ties, newest times."""
     rows = _joined(parts)
     time_ms = _without_ties(rows)
-    newest_ms = np.full(len(messages), -1, np.int64)
+    newest_ms = np.full(len(batch.messages), -1, np.int64)
     np.maximum.at(newest_ms, rows.message, time_ms)
-    replayed = np.zeros(len(messages), np.bool_)
+    replayed = np.zeros(len(batch.messages), np.bool_)
     replayed[rows.message[rows.historical]] = True
-    _mark_wrong_clocks(rows, np.array([message.received_ms for message in messages], np.int64))
+    _mark_wrong_clocks(rows, batch.received_ms())
     columns = Columns(
         series=rows.series,
         time_ms=time_ms,
@@ -202,7 +195,7 @@ def _finish(
         text=_by_row(rows),
     )
     refused.sort(key=lambda refusal: refusal.message)
-    return Decoded(columns, rows.historical, headers, replayed, newest_ms, refused)
+    return Decoded(columns, rows.historical, batch.headers, replayed, newest_ms, refused)
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

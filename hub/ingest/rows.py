@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -10,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.model import Quality, Reason
-from gateway.sparkplug import DataType, Metric, MetricValue, SparkplugError, quality_of, typed
+from gateway.sparkplug import (
+    DataType,
+    Limits,
+    Metric,
+    MetricValue,
+    SparkplugError,
+    names,
+    quality_of,
+    typed,
+)
 from hub.ingest.aliases import IGNORED, AliasTable, Signal
 
 TIME_LAST_MS: Final = 9_223_372_036_853
@@ -18,7 +28,9 @@ TIME_LAST_MS: Final = 9_223_372_036_853
 EXACT_MAX: Final = 2**53
 """Integers up to here are exact as a double; larger ones are kept as text."""
 
-_TEXT_TYPES: Final = frozenset({DataType.STRING, DataType.TEXT, DataType.UUID})
+# A foreign node may report these; they are about the session and never samples.
+SESSION_METRICS: Final = frozenset({names.BDSEQ, names.REBIRTH})
+TEXT_TYPES: Final = frozenset({DataType.STRING, DataType.TEXT, DataType.UUID})
 
 
 class Message(NamedTuple):
@@ -30,6 +42,53 @@ class Message(NamedTuple):
     """The device in its topic; None for a message of the node itself."""
     received_ms: int
     """When it arrived. It stands in for missing and impossible times."""
+
+
+@dataclass(slots=True)
+class Headers:
+    """What messages say about themselves; every array has one item per message."""
+
+    epoch: NDArray[np.uint64]
+    """With `offset` the place in the agent's journal; both 0 where a message names none."""
+    offset: NDArray[np.uint64]
+    seq: NDArray[np.int16]
+    """-1 where there is none within 0..255."""
+    sent_ms: NDArray[np.int64]
+    """The payload's own time; -1 where there is none."""
+
+    @classmethod
+    def unread(cls, count: int) -> "Headers":
+        """Make the headers of messages that were not read yet."""
+        return cls(
+            epoch=np.zeros(count, np.uint64),
+            offset=np.zeros(count, np.uint64),
+            seq=np.full(count, -1, np.int16),
+            sent_ms=np.full(count, -1, np.int64),
+        )
+
+    def forget(self, index: int) -> None:
+        """Make the header of one message unread again."""
+        self.epoch[index] = self.offset[index] = 0
+        self.seq[index] = self.sent_ms[index] = -1
+
+
+class Batch:
+    """The messages decoded together, and the headers found in them."""
+
+    def __init__(self, messages: Sequence[Message], limits: Limits) -> None:
+        self.messages = messages
+        self.limits = limits
+        self.headers = Headers.unread(len(messages))
+        self.lengths = np.fromiter(
+            (len(message.payload) for message in messages), np.int64, len(messages)
+        )
+        self.starts: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
+        """Where each message begins when all are joined. Keys of its rows count from there."""
+
+    def received_ms(self) -> NDArray[np.int64]:
+        """Return when each message arrived."""
+        times = (message.received_ms for message in self.messages)
+        return np.fromiter(times, np.int64, len(self.messages))
 
 
 class UnknownMetricError(Exception):
@@ -59,6 +118,23 @@ class Rows:
     historical: NDArray[np.bool_]
     text: dict[int, str] = field(default_factory=dict)
     """Key -> text."""
+
+    def where(self, keep: NDArray[np.bool_]) -> "Rows":
+        """Return only some of the rows."""
+        kept = Rows(
+            key=self.key[keep],
+            message=self.message[keep],
+            series=self.series[keep],
+            time_ms=self.time_ms[keep],
+            value=self.value[keep],
+            quality=self.quality[keep],
+            reason=self.reason[keep],
+            historical=self.historical[keep],
+        )
+        if self.text:
+            keys = set(kept.key.tolist())
+            kept.text = {key: text for key, text in self.text.items() if key in keys}
+        return kept
 
 
 class RowList:
@@ -167,7 +243,7 @@ def _as_announced(metric: Metric, announced: DataType) -> MetricValue:
     """Return the value, provided that it is of the kind that the birth announced."""
     value = typed(metric, announced)
     told = metric.datatype
-    if told is not None and (told in _TEXT_TYPES) != (announced in _TEXT_TYPES):
+    if told is not None and (told in TEXT_TYPES) != (announced in TEXT_TYPES):
         raise SparkplugError(f"a signal announced as {announced.name} came as {told.name}")
     return value
 
