@@ -1,0 +1,198 @@
+"""The hub as one program: every part is made here, started in order and stopped in reverse."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from gateway import settings
+from gateway.journal import JournalError
+from hub.api import Context, create_app
+from hub.columns import SeriesIndex
+from hub.config import HubConfig
+from hub.historian import Historian, HistorianUnavailableError, open_historian
+from hub.ingest.pipeline import Pipeline, State, open_inbox
+from hub.live import Alarms, Counters, Live
+from hub.registry import Registry
+from hub.stream import LiveStream
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX: Final = 6000
+CONNECTIONS_WAITING: Final = 2048
+GRACE_S: Final = 1
+PASSWORD_VARIABLE: Final = "MACHIKOBA_HUB_BROKER_PASSWORD"  # noqa: S105 (a name, no secret)
+BLOCKING_ALARMS: Final = ("broker-lost", "inbox-full", "inbox-failing", "historian-unavailable")
+"""Alarms that mean: not ready."""
+
+
+class HubError(Exception):
+    """The hub cannot start; the message says why and what to do."""
+
+
+def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
+    """Run the hub until SIGINT or SIGTERM; `ready_file` gets the port once it listens.
+
+    Raises:
+        HubError: a port is taken, a store cannot be opened or a secret cannot be read.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listen(config))
+        state = _new_state(config)
+        historian = _open_historian(config, state)
+        stack.callback(historian.close)
+        pipeline = _new_pipeline(config, state, historian, stack)
+        stream = LiveStream(state.live, now_ms=now_ms)
+        app = create_app(_context(state, historian, pipeline, stream))
+        pipeline.start()
+        stack.callback(pipeline.stop)
+        port = listener.getsockname()[1]
+        if ready_file is not None:
+            ready_file.write_text(f"{port}\n")
+        log.info("the hub answers on http://%s:%d/", config.listen.host, port)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(app, listener, stream))
+
+
+def now_ms() -> int:
+    """Give the wall clock in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+async def _serve(app: FastAPI, listener: socket.socket, stream: LiveStream) -> None:
+    """Answer until a signal comes or a part ends."""
+    settings_ = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="httptools",
+        ws="none",
+        server_header=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(settings_)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.leave)
+    serving = asyncio.create_task(server.serve([listener]))
+    ticking = asyncio.create_task(stream.run())
+    try:
+        await asyncio.wait((serving, ticking), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.leave()
+        ticking.cancel()
+        await serving
+    with contextlib.suppress(asyncio.CancelledError):
+        await ticking
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: the server's own way of raising them again skips our farewell."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+    def leave(self) -> None:
+        """Stop accepting and end what is open."""
+        self.should_exit = True
+
+
+@contextmanager
+def _listen(config: HubConfig) -> Iterator[socket.socket]:
+    """Take the port first: when it is gone, nothing else needs to be started."""
+    host, port = config.listen.host, config.listen.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise HubError(
+                f"{host}:{port} cannot be listened on ({error.strerror}). "
+                "Stop what uses it, or set `listen:` to another port"
+            ) from error
+        listener.listen(CONNECTIONS_WAITING)
+        yield listener
+
+
+def _new_state(config: HubConfig) -> State:
+    index = SeriesIndex()
+    return State(
+        index=index,
+        registry=Registry(config.sites),
+        live=Live(index),
+        alarms=Alarms(now_ms=now_ms, alarms_max=config.limits.alarms),
+        counters=Counters(),
+    )
+
+
+def _open_historian(config: HubConfig, state: State) -> Historian:
+    try:
+        return open_historian(
+            config.data,
+            state.index,
+            memory_mib=config.historian.memory_mib,
+            raw_days=config.retention.raw_days,
+            rollup_days=config.retention.rollup_days,
+        )
+    except (HistorianUnavailableError, OSError) as error:
+        raise HubError(f"{error}. Is another hub using {config.data}?") from error
+
+
+def _new_pipeline(
+    config: HubConfig, state: State, historian: Historian, stack: ExitStack
+) -> Pipeline:
+    try:
+        password = settings.secret(config.broker.password_file, PASSWORD_VARIABLE)
+        inbox = open_inbox(
+            config.data, config.limits, now_ms=now_ms, random64=lambda: secrets.randbits(64)
+        )
+    except (JournalError, settings.SettingsError, OSError) as error:
+        raise HubError(str(error)) from error
+    stack.callback(inbox.close)
+    try:
+        return Pipeline(
+            config,
+            state=state,
+            inbox=inbox,
+            historian=historian,
+            password=password,
+            now_ms=now_ms,
+            rng=random.Random(secrets.randbits(64)),  # noqa: S311 (jitter, not secrets)
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise HubError(str(error)) from error
+
+
+def _context(state: State, historian: Historian, pipeline: Pipeline, stream: LiveStream) -> Context:
+    def trouble() -> list[str]:
+        found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
+        if not pipeline.connected and not found:
+            found.append("not connected to the broker yet")
+        return found
+
+    return Context(
+        live=state.live,
+        registry=state.registry,
+        historian=historian,
+        alarms=state.alarms,
+        counters=state.counters,
+        stream=stream,
+        ready=trouble,
+        now_ms=now_ms,
+    )
