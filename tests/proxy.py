@@ -118,27 +118,6 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _reset(self):
-        for pair in self._pairs:
-            for writer in pair.writers:
-                _reset(writer)
-
-    async def _close(self):
-        self._server.close()
-        await self._reset()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _Pair(dict):
-    """Both ends of one forwarded connection; a dictionary that can be a member of a set."""
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
 def _reset(writer):
     linger = struct.pack("ii", 1, 0)
     with contextlib.suppress(OSError):
