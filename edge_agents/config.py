@@ -7,11 +7,11 @@ or ``_s`` stand under the bare word in the file: ``every: 1s`` is `SignalConfig.
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -52,9 +52,10 @@ STRING_BYTES_MAX: Final = 2 * READ_WORDS_MAX
 MACHINES_MAX: Final = 1_000
 SIGNALS_MAX: Final = 2_000
 RULES_MAX: Final = 64
+OUTBOX_BYTES_MIN: Final = 4 * 1024**2
 DURATION_MS_MAX: Final = 366 * 86_400_000
 
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|min|m|h|d)")
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|min|m|h|d)", re.ASCII)
 _UNITS_MS: Final = {
     "ms": 1,
     "s": 1_000,
@@ -63,16 +64,17 @@ _UNITS_MS: Final = {
     "h": 3_600_000,
     "d": 86_400_000,
 }
-_SIZE: Final = re.compile(r"(\d{1,12})\s*(B|KiB|MiB|GiB)")
+_SIZE: Final = re.compile(r"(\d{1,12})\s*(B|KiB|MiB|GiB)", re.ASCII)
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _REGISTER: Final = re.compile(
-    r"(?P<table>[A-Za-z]+)\s+(?P<address>0x[0-9A-Fa-f]{1,4}|\d{1,6})(?:\.(?P<bit>\d{1,2}))?"
+    r"(?P<table>[A-Za-z]+)\s+(?P<address>0x[0-9A-Fa-f]{1,4}|\d{1,6})(?:\.(?P<bit>\d{1,2}))?",
+    re.ASCII,
 )
-_ONE_BASED: Final = re.compile(r"(?P<table>[0134])(?:x?(?P<number>\d{4,5}))")
+_ONE_BASED: Final = re.compile(r"(?P<table>[0134])(?:x?(?P<number>\d{4,5}))", re.ASCII)
 _ONE_BASED_TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 _ONE_BASED_FIRST: Final = {"discrete": 10_001, "input": 30_001, "holding": 40_001}
-_NODE_ID: Final = re.compile(r"(?:(?:nsu=[^;]+|ns=\d{1,5});)?(?:i=\d{1,10}|[sgb]=.+)")
-_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
+_NODE_ID: Final = re.compile(r"(?:(?:nsu=[^;]+|ns=\d{1,5});)?(?:i=\d{1,10}|[sgb]=.+)", re.ASCII)
+_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%", re.ASCII)
 _RESERVED: Final = "Machikoba/"
 
 
@@ -193,11 +195,22 @@ def parse_duration(value: Any) -> int:
     return duration_ms
 
 
-def _positive_duration(value: Any) -> int:
-    duration_ms = parse_duration(value)
-    if duration_ms == 0:
-        raise MistakeError("must be longer than nothing", "Give a duration, e.g. 1s")
-    return duration_ms
+def _duration(least_ms: int, most_ms: int = DURATION_MS_MAX) -> Callable[[Any], int]:
+    def parse_within(value: Any) -> int:
+        duration_ms = parse_duration(value)
+        if not least_ms <= duration_ms <= most_ms:
+            bounds = f"Give {_written_ms(least_ms)} to {_written_ms(most_ms)}"
+            way = "short" if duration_ms < least_ms else "long"
+            raise MistakeError(f"{value} is too {way}", bounds)
+        return duration_ms
+
+    return parse_within
+
+
+def _written_ms(duration_ms: int) -> str:
+    units = ((one, size) for one, size in reversed(_UNITS_MS.items()) if one != "min")
+    unit, size = next((one, size) for one, size in units if duration_ms % size == 0)
+    return f"{duration_ms // size}{unit}"
 
 
 def parse_size(value: Any) -> int:
@@ -208,6 +221,15 @@ def parse_size(value: Any) -> int:
     if found is None:
         raise MistakeError(f"{_shown(value)} is no size", "Give number and unit, e.g. 512MiB")
     return int(found[1]) * _SIZE_UNITS[found[2]]
+
+
+def _outbox_size(value: Any) -> int:
+    size = parse_size(value)
+    if size < OUTBOX_BYTES_MIN:
+        raise MistakeError(
+            f"{value} is too small", f"Give at least {OUTBOX_BYTES_MIN // 1024**2}MiB"
+        )
+    return size
 
 
 def parse_register(value: Any) -> Register:
@@ -252,12 +274,15 @@ def _bit(text: str | None, table: Table) -> int | None:
 
 def _refuse_one_based(text: str, table: Table, address: int, first: int) -> None:
     """Refuse ``holding 40001``: read literally it would silently give another register."""
-    for beginning in (first, (first - 1) * 10 + 1):
-        if beginning <= address <= beginning + (9_998 if beginning == first else 65_535):
+    for beginning, last in ((first, first + 9_998), ((first - 1) * 10 + 1, first * 10 + 65_526)):
+        if beginning <= address <= last:
+            literally = (
+                f" If the address on the wire really is {address}, write `{table} 0x{address:X}`"
+            )
             raise MistakeError(
                 f"{text!r} looks like the notation that counts from {beginning}",
-                f"Did you mean `{table} {address - beginning}`? If the address on the wire really"
-                f" is {address}, write `{table} 0x{address:X}`",
+                f"Did you mean `{table} {address - beginning}`?"
+                + (literally if address < REGISTERS_MAX else ""),
             )
 
 
@@ -377,12 +402,25 @@ def _check_id(value: Any) -> str:
     return text
 
 
+def _check_policy(value: Any) -> Any:
+    if value not in get_args(Policy):
+        raise MistakeError(
+            f"{_shown(value)} is no security policy that is safe",
+            f"Use {', '.join(get_args(Policy)[:-1])}; `none` must be written to go without",
+        )
+    return value
+
+
 DurationMs = Annotated[int, BeforeValidator(parse_duration)]
-PositiveMs = Annotated[int, BeforeValidator(_positive_duration)]
-ByteCount = Annotated[int, BeforeValidator(parse_size)]
+PositiveMs = Annotated[int, BeforeValidator(_duration(1))]
+PeriodMs = Annotated[int, BeforeValidator(_duration(20, 86_400_000))]
+TimeoutMs = Annotated[int, BeforeValidator(_duration(50, 60_000))]
+PromiseMs = Annotated[int, BeforeValidator(_duration(1_000, 86_400_000))]
+CommitMs = Annotated[int, BeforeValidator(_duration(0, 10_000))]
 Identifier = Annotated[str, BeforeValidator(_check_id)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Order = Literal["big", "little"]
+Policy = Literal["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss", "none"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -439,7 +477,7 @@ class SignalConfig(_Model):
     offset: Number = 0.0
     """Value = raw * scale + offset."""
     unit: Annotated[str, StringConstraints(max_length=32)] = ""
-    every_ms: Annotated[PositiveMs, Field(ge=20, le=86_400_000)] = Field(1_000, alias="every")
+    every_ms: PeriodMs = Field(1_000, alias="every")
     deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
     max_age_ms: PositiveMs = Field(30_000, alias="max_age")
     """An unchanged value is sent again when the last one sent is this old."""
@@ -484,7 +522,7 @@ class SignalConfig(_Model):
         if self.type is SignalType.STRING and self.length is None and self.source is not None:
             yield "a string needs its length", "Add `length:` in bytes, e.g. length: 16"
         if self.type is not SignalType.STRING and self.length is not None:
-            yield f"a {self.type} has a fixed length", "Remove `length:`"
+            yield f"the length of {self.type} is fixed", "Remove `length:`"
         if self.counts is not None and self.datatype == "string":
             yield "text cannot count parts", "Remove `counts:` or give a number's type"
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -548,7 +586,7 @@ class StateRule(_Model):
     @field_validator("state", "otherwise", mode="before")
     @classmethod
     def _known_state(cls, value: Any) -> Any:
-        if value is None or value in EDGE_STATES:
+        if value is None or (isinstance(value, str) and value in EDGE_STATES):
             return value
         near = difflib.get_close_matches(str(value), sorted(EDGE_STATES), n=1)
         hint = f"Did you mean `{near[0]}`? " if near else ""
@@ -580,7 +618,7 @@ class ModbusConfig(_Model):
 
     tcp: Annotated[InstanceOf[Endpoint], BeforeValidator(parse_endpoint)]
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
-    timeout_ms: Annotated[PositiveMs, Field(ge=50, le=60_000)] = Field(1_000, alias="timeout")
+    timeout_ms: TimeoutMs = Field(1_000, alias="timeout")
     max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
     """Unasked words (or bits) that one request may read along."""
     max_read: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 100
@@ -602,9 +640,7 @@ class OpcuaConfig(_Model):
     """How a machine's OPC UA server is reached. Security never falls back by itself."""
 
     url: Annotated[str, BeforeValidator(parse_opcua_url)]
-    security: Literal["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss", "none"] = (
-        "Basic256Sha256"
-    )
+    security: Annotated[Policy, BeforeValidator(_check_policy)] = "Basic256Sha256"
     """Policy, always with Sign&Encrypt; ``none`` must be written out."""
     user: Words | None = None
     password_file: Path | None = None
@@ -612,7 +648,7 @@ class OpcuaConfig(_Model):
     private_key: Path | None = None
     server_certificate: Path | None = None
     """The server's certificate, pinned: another one is refused."""
-    timeout_ms: Annotated[PositiveMs, Field(ge=100, le=60_000)] = Field(4_000, alias="timeout")
+    timeout_ms: TimeoutMs = Field(4_000, alias="timeout")
     subscribe: bool = True
     """Let the server tell changes; false polls every node at its own pace."""
 
@@ -638,9 +674,9 @@ class MachineConfig(_Model):
     processes: tuple[Identifier, ...] = ()
     modbus: ModbusConfig | None = None
     opcua: OpcuaConfig | None = None
-    max_age_ms: Annotated[PositiveMs, Field(ge=1_000)] = Field(10_000, alias="max_age")
+    max_age_ms: PromiseMs = Field(10_000, alias="max_age")
     """The freshness promise: link and time of reading are told at least this often."""
-    signals: Annotated[dict[str, SignalConfig], Field(min_length=1, max_length=SIGNALS_MAX)]
+    signals: Annotated[dict[str, SignalConfig], Field(max_length=SIGNALS_MAX)]
     state: Annotated[tuple[StateRule, ...], Field(max_length=RULES_MAX)] = ()
 
     @model_validator(mode="before")
@@ -655,7 +691,9 @@ class MachineConfig(_Model):
     @field_validator("signals", mode="before")
     @classmethod
     def _signal_names(cls, value: Any) -> Any:
-        for name in value if isinstance(value, dict) else ():
+        if not isinstance(value, dict) or not value:
+            raise MistakeError("no signal is given", "Add one, e.g. {rpm: {register: input 30, …}}")
+        for name in value:
             if str(name).startswith(_RESERVED):
                 raise MistakeError(
                     f"the name {name!r} is reserved for the agent's own signals",
@@ -681,14 +719,16 @@ class MachineConfig(_Model):
                     "Make it the last one",
                 )
             if rule.when is not None and "signals" in info.data:
-                _check_condition(rule.when, info.data["signals"])
+                _check_condition(f"rule {place}: {rule.when!r}", rule.when, info.data["signals"])
         return rules
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.modbus is None) == (self.opcua is None):
+        if self.modbus is None and self.opcua is None:
+            raise MistakeError("no way to the machine is given", "Add `modbus:` or `opcua:`")
+        if self.modbus is not None and self.opcua is not None:
             raise MistakeError(
-                "needs one way to its machine", "Give either `modbus:` or `opcua:`, not both"
+                "has both modbus and opcua", "Make two machines of it, or remove one"
             )
         for name, signal in self.signals.items():
             if self.modbus is not None and signal.source is None:
@@ -716,21 +756,21 @@ class MachineConfig(_Model):
         return {"name": name, **known, "processes": list(self.processes)}
 
 
-def _check_condition(text: str, known: Mapping[str, SignalConfig]) -> None:
+def _check_condition(label: str, text: str, known: Mapping[str, SignalConfig]) -> None:
     """Refuse names that are no signals, and comparisons that could never be decided."""
     condition = parse(text)
     for name in sorted(signals(condition) - set(known)):
         near = difflib.get_close_matches(name, list(known), n=1)
         hint = f"Did you mean `{near[0]}`? " if near else ""
         raise MistakeError(
-            f"{text!r} asks for {name!r}, which is no signal of this machine",
+            f"{label} asks for {name!r}, which is no signal of this machine",
             f"{hint}Signals: {', '.join(list(known)[:8])}",
         )
     for name, wanted in _uses(condition):
         is_text = known[name].datatype == "string"
         if is_text is not wanted:
             raise MistakeError(
-                f"{text!r} uses {name!r} as {'a text' if wanted else 'a number'}, but it is"
+                f"{label} uses {name!r} as {'a text' if wanted else 'a number'}, but it is"
                 f" {'a text' if is_text else 'a number'}",
                 'Compare texts like mode == "auto", and numbers like rpm > 50',
             )
@@ -782,10 +822,10 @@ class BrokerConfig(_Model):
 class OutboxConfig(_Model):
     """How much the agent keeps on its disk while nobody has acknowledged it."""
 
-    bytes_max: Annotated[ByteCount, Field(ge=4 * 1024**2)] = 512 * 1024**2
+    bytes_max: Annotated[int, BeforeValidator(_outbox_size)] = 512 * 1024**2
     age_max_ms: PositiveMs = Field(30 * 86_400_000, alias="age")
     keep_settled_ms: DurationMs = Field(86_400_000, alias="keep_settled")
-    commit_interval_ms: Annotated[DurationMs, Field(le=10_000)] = Field(50, alias="commit_interval")
+    commit_interval_ms: CommitMs = Field(50, alias="commit_interval")
     """Shortest time between two writes; 500ms is kinder to SD cards."""
 
 
@@ -798,12 +838,12 @@ class HttpConfig(_Model):
 class Defaults(_Model):
     """What signals and lines use unless they say something else."""
 
-    every_ms: Annotated[PositiveMs, Field(ge=20, le=86_400_000)] = Field(1_000, alias="every")
+    every_ms: PeriodMs = Field(1_000, alias="every")
     max_age_ms: PositiveMs = Field(30_000, alias="max_age")
     deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
     word_order: Order = "big"
     byte_order: Order = "big"
-    timeout_ms: Annotated[PositiveMs, Field(ge=100, le=60_000)] = Field(1_000, alias="timeout")
+    timeout_ms: TimeoutMs = Field(1_000, alias="timeout")
     max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
     max_read: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 100
 
@@ -829,16 +869,27 @@ class AgentSettings(_Model):
 class AgentConfig(AgentSettings):
     """The whole file, with the defaults filled in."""
 
-    machines: Annotated[tuple[MachineConfig, ...], Field(min_length=1, max_length=MACHINES_MAX)]
+    machines: tuple[MachineConfig, ...]
 
-    @model_validator(mode="after")
-    def _unique(self) -> Self:
-        repeated = sorted(repeated_ids([machine.id for machine in self.machines]))
-        if repeated:
+    @field_validator("machines", mode="before")
+    @classmethod
+    def _some(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise MistakeError("must be a list", "Begin each machine with `- id: …`")
+        if not 0 < len(value) <= MACHINES_MAX:
             raise MistakeError(
-                f"the machine id {repeated[0]!r} is used twice", "Give every machine its own id"
+                f"holds {len(value)} machines", f"Give 1 to {MACHINES_MAX}, e.g. `- id: …`"
             )
-        return self
+        return value
+
+    @field_validator("machines")
+    @classmethod
+    def _unique(cls, machines: tuple[MachineConfig, ...]) -> tuple[MachineConfig, ...]:
+        ids = [machine.id for machine in machines]
+        for again in sorted(repeated_ids(ids)):
+            places = " and ".join(str(at) for at, one in enumerate(ids, 1) if one == again)
+            raise MistakeError(f"the machines {places} are both {again!r}", "Rename one of them")
+        return machines
 
     def completed(self) -> Self:
         """Return the same configuration with `defaults` filled into signals and lines."""

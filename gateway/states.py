@@ -59,7 +59,15 @@ _TOKEN: Final = re.compile(
       | (?P<bracket>[()])""",
     re.VERBOSE | re.ASCII,
 )
-_FOREIGN_WORDS: Final = {"&&": "and", "||": "or", "=": "==", "!": "not", "<>": "!="}
+_FOREIGN_WORDS: Final = {
+    "=>": ">=",
+    "=<": "<=",
+    "&&": "and",
+    "||": "or",
+    "=": "==",
+    "!": "not",
+    "<>": "!=",
+}
 
 
 class ExpressionError(ValueError):
