@@ -5,7 +5,6 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,11 +14,12 @@ from simulators.region import (
     RegionError,
     Simulation,
     Whereabouts,
-    agent_yaml,
     generated,
-    hub_yaml,
+    now_ms,
     read,
     to_yaml,
+    write_configs,
+    write_whole,
 )
 
 FAILED: Final = 1
@@ -96,23 +96,11 @@ async def _serve(plan: Region, ready_file: Path | None, control_port: int) -> in
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
         if ready_file is not None:
-            _write_whole(ready_file, f"{line}\n")
+            write_whole(ready_file, f"{line}\n")
         await stopping.wait()
     finally:
         await simulation.stop()
     return 0
-
-
-def now_ms() -> int:
-    """Return the time, in milliseconds UTC."""
-    return time.time_ns() // 1_000_000
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that others never see half-written."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _region(options: argparse.Namespace) -> int:
@@ -134,18 +122,3 @@ def _configs(options: argparse.Namespace) -> int:
     ):
         sys.stdout.write(f"{path}\n")
     return 0
-
-
-def write_configs(
-    region: Region, whereabouts: Whereabouts, *, broker_url: str, listen: str, out: Path
-) -> list[Path]:
-    """Write `hub.yaml` and one `agent-<site>.yaml` each; data directories lie beside them."""
-    out.mkdir(parents=True, exist_ok=True)
-    texts = {"hub": hub_yaml(region, broker_url=broker_url, data=out / "hub", listen=listen)}
-    for site in region.sites:
-        name = f"agent-{site.id}"
-        texts[name] = agent_yaml(site, whereabouts, broker_url=broker_url, data=out / name)
-    paths = [out / f"{name}.yaml" for name in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        path.write_text(text, encoding="utf-8")
-    return paths

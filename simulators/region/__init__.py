@@ -2,8 +2,8 @@
 
 from simulators.region.generate import generated
 from simulators.region.plan import MachinePlan, Problem, Region, RegionError, Site, read, to_yaml
-from simulators.region.simulation import Simulation, Whereabouts
-from simulators.region.texts import agent_yaml, hub_yaml
+from simulators.region.simulation import Simulation, Whereabouts, now_ms
+from simulators.region.texts import agent_yaml, hub_yaml, write_configs, write_whole
 
 __all__ = [
     "MachinePlan",
@@ -16,6 +16,9 @@ __all__ = [
     "agent_yaml",
     "generated",
     "hub_yaml",
+    "now_ms",
     "read",
     "to_yaml",
+    "write_configs",
+    "write_whole",
 ]

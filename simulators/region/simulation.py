@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -132,3 +133,8 @@ class Simulation:
             step_interval_ms=self._plan.step_interval_ms if by_clock else None,
             parts_start=plan.parts_start,
         )
+
+
+def now_ms() -> int:
+    """Return the time, in milliseconds UTC."""
+    return time.time_ns() // 1_000_000

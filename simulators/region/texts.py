@@ -143,3 +143,25 @@ def state_rules(kind: Kind, release: str) -> list[dict[str, object]]:
         {"when": "waiting_material", "is": "waiting", "reason": "no-material"},
         {"otherwise": "idle"},
     ]
+
+
+def write_configs(
+    region: Region, whereabouts: Whereabouts, *, broker_url: str, listen: str, out: Path
+) -> list[Path]:
+    """Write `hub.yaml` and one `agent-<site>.yaml` each; data directories lie beside them."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"hub": hub_yaml(region, broker_url=broker_url, data=out / "hub", listen=listen)}
+    for site in region.sites:
+        name = f"agent-{site.id}"
+        texts[name] = agent_yaml(site, whereabouts, broker_url=broker_url, data=out / name)
+    paths = [out / f"{name}.yaml" for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_whole(path, text)
+    return paths
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that others never see half-written."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
