@@ -3,7 +3,7 @@
 from typing import Final
 
 from gateway.delivery.intervals import FIRST_OFFSET, IntervalSet
-from gateway.delivery.storage import Storage
+from gateway.delivery.storage import Storage, save_fact
 
 FLOOR_FACT: Final = "delivery/floor"
 """``<epoch>:<offset>``: entries from here on were written before a host confirmed the journal."""
@@ -25,8 +25,8 @@ class Lineage:
         self._kept = epoch == str(storage.epoch).encode()
         self._floor = int(offset) if self._kept else storage.next
         if not self._kept:
-            storage.append((), {FLOOR_FACT: f"{storage.epoch}:{self._floor}".encode()})
-            self._kept = True
+            floor = f"{storage.epoch}:{self._floor}".encode()
+            self._kept = save_fact(storage, FLOOR_FACT, floor)
 
     def sent(self, offset: int) -> None:
         """Note that an entry goes out with its number."""
@@ -36,8 +36,7 @@ class Lineage:
     def confirm(self) -> None:
         """A host's answer fits: from now on the floor need not outlive this process."""
         if self._kept:
-            self._storage.append((), {FLOOR_FACT: None})
-            self._kept = False
+            self._kept = not save_fact(self._storage, FLOOR_FACT, None)
 
     def is_forked(self, claimed: IntervalSet) -> bool:
         """Tell whether a host claims what this journal cannot have sent.

@@ -24,7 +24,7 @@ from gateway.delivery.lineage import Lineage
 from gateway.delivery.messages import Births, Outgoing
 from gateway.delivery.session import BDSEQ_COUNT, JournalState, Session
 from gateway.delivery.steady import SteadyTime
-from gateway.delivery.storage import Storage
+from gateway.delivery.storage import Storage, save_fact
 from gateway.journal import Entry
 from gateway.sparkplug import SparkplugError, decode, parse_topic, state_topic
 from gateway.sparkplug.topics import NAMESPACE, STATE
@@ -143,7 +143,7 @@ class Sender:
     def connected(self, now_ms: int) -> None:
         """The broker accepted the CONNECT and the subscriptions."""
         now = self._time.at(now_ms)
-        self._storage.append((), {BDSEQ_FACT: str(self._session.bdseq).encode()})
+        save_fact(self._storage, BDSEQ_FACT, str(self._session.bdseq).encode())
         self._connected, self._born = True, False
         self._answered = not self._acknowledged
         self.wants_reconnect = False
@@ -343,8 +343,8 @@ class Sender:
         if self._lineage.is_forked(claimed):
             self._fork(claimed, now)
             return
+        self._lineage.confirm()
         if not self._answered:
-            self._lineage.confirm()
             self._answered = True
             self._birth_at, self._birth_tries = None, 0
         self._watch.online = True
@@ -386,7 +386,7 @@ class Sender:
     def _pin(self, host: str) -> None:
         if self._host is None:
             self._host = host
-            self._storage.append((), {HOST_FACT: host.encode()})
+            save_fact(self._storage, HOST_FACT, host.encode())
             log.info("entries are acknowledged by host %r from now on, and by no other", host)
 
     def _refuse(self, cause: str) -> None:

@@ -1,9 +1,12 @@
 """What the agent's end asks of the journal that holds its entries."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from gateway.journal import Entry, NewEntry
+from gateway.journal import Entry, JournalError, NewEntry
+
+log = logging.getLogger(__name__)
 
 
 class Storage(Protocol):
@@ -38,3 +41,13 @@ class Storage(Protocol):
 
     def begin_new_epoch(self, random64: Callable[[], int]) -> None:
         """Move the unsettled entries, renumbered from 1, into a new epoch."""
+
+
+def save_fact(storage: Storage, name: str, value: bytes | None) -> bool:
+    """Write one fact; tell whether it worked. On a full disk delivery goes on without."""
+    try:
+        storage.append((), {name: value})
+    except JournalError as error:
+        log.debug("%s is not saved: %s", name, error)
+        return False
+    return True
