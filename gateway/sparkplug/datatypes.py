@@ -197,8 +197,9 @@ def _integer_from_wire(natural: NaturalValue, datatype: DataType) -> int:
     lowest, highest = _INTEGER_RANGES[datatype]
     if lowest < 0:
         # Some nodes cut a negative number to its own width, some extend it to the field's.
-        for span in (highest - lowest + 1, 2**32, 2**64):
-            if span + lowest <= number < span:
+        width = highest - lowest + 1
+        for span in (width, 2**32, 2**64):
+            if span >= width and span + lowest <= number < span:
                 return number - span
     return _in_range(number, datatype)
 
