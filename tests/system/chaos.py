@@ -1,0 +1,232 @@
+"""Kill and cut at random, keep a ledger: `make chaos ARGS="--faults 200 --seed 7"`.
+
+Everything is real: processes, broker, disk, kill -9. With `--simulate` the delivery protocol runs
+instead, over a simulated network and crashing journals, from seeds.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.brokers import wait_until
+from tests.system.ledger import settle_up, stored_steps
+from tests.system.plant import Plant
+
+RECOVERY_S = 5.0
+"""Live state must be right again this long after a fault ends."""
+CALM_S = 1.5
+"""Between two faults: time for the next one to hit a running plant."""
+RESULT = Path("build/chaos.json")
+
+
+class Chaos:
+    """Does harm to a plant, one fault after the other, and measures how it recovers."""
+
+    def __init__(self, plant, seed):
+        self._plant = plant
+        self._rng = random.Random(seed)
+        self.kinds = Counter()
+        self.recoveries = {}
+
+    KINDS = (
+        "broker-kill",
+        "hub-kill",
+        "agent-kill",
+        "agent-link-cut",
+        "agent-half-open",
+        "hub-link-cut",
+        "link-reset",
+        "all-kill",
+    )
+
+    def run(self, faults):
+        order = [self.KINDS[i % len(self.KINDS)] for i in range(faults)]
+        self._rng.shuffle(order)
+        for kind in order:
+            getattr(self, f"_{kind.replace('-', '_')}")()
+            self.kinds[kind] += 1
+            self._recover(kind)
+            pause(CALM_S * self._rng.random())
+
+    def _recover(self, kind):
+        """Wait until every machine is live again with readings made after the fault."""
+        began = time.monotonic()
+        after = time.time()
+        wait_until(
+            lambda: self._fresh(after),
+            f"all machines live after {kind}: {self._stale(after)}",
+            30.0,
+        )
+        took = time.monotonic() - began
+        self.recoveries[kind] = max(took, self.recoveries.get(kind, 0.0))
+
+    def _fresh(self, after):
+        return not self._stale(after)
+
+    def _stale(self, after):
+        live = self._plant.availability()
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(after))
+        return [
+            (key, live.get(key, {}).get("connectivity"), live.get(key, {}).get("read_at"))
+            for key in self._plant.machines
+            if live.get(key, {}).get("connectivity") != "online"
+            or (live[key]["read_at"] or "") < moment
+        ]
+
+    def _broker_kill(self):
+        self._plant.broker.kill()
+        pause(self._rng.uniform(0.1, 2.0))
+        self._plant.broker.start()
+
+    def _hub_kill(self):
+        self._plant.hub.kill()
+        pause(self._rng.uniform(0.0, 1.5))
+        self._plant.start_hub()
+
+    def _agent_kill(self):
+        agent = self._rng.choice(list(self._plant.agents.values()))
+        agent.kill()
+        agent.start()
+
+    def _all_kill(self):
+        self._plant.hub.kill()
+        self._plant.broker.kill()
+        for agent in self._plant.agents.values():
+            agent.kill()
+        self._plant.broker.start()
+        for agent in self._plant.agents.values():
+            agent.start()
+        self._plant.start_hub()
+
+    def _agent_link_cut(self):
+        self._cut(self._rng.choice(list(self._plant.agents)))
+
+    def _hub_link_cut(self):
+        self._cut("hub")
+
+    def _cut(self, name):
+        proxy = self._plant.proxies[name]
+        proxy.cut()
+        pause(self._rng.uniform(0.5, 3.0))
+        proxy.heal()
+
+    def _agent_half_open(self):
+        proxy = self._plant.proxies[self._rng.choice(list(self._plant.agents))]
+        proxy.black_hole()
+        pause(self._rng.uniform(1.0, 4.0))
+        proxy.heal()
+        proxy.reset()
+
+    def _link_reset(self):
+        for proxy in self._plant.proxies.values():
+            proxy.reset()
+
+
+def pause(seconds):
+    """Let time pass: what is waited for here is the harm itself."""
+    time.sleep(seconds)
+
+
+def drained(plant):
+    """Tell whether the hub has nothing left to write and the agents nothing to send."""
+    stats = plant.get("/api/v1/availability")
+    return stats is not None and backlog(plant) == 0
+
+
+def backlog(plant):
+    """Read the hub's own figure of what is not yet in the historian."""
+    import urllib.request  # noqa: PLC0415 (one small use)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{plant.port}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("machikoba_hub_backlog_entries "):
+                return float(line.rpartition(" ")[2])
+    return -1.0
+
+
+def run(faults, seed, *, sites=2, machines=6, every="50ms", folder=None):
+    """Run a plant through `faults` faults and settle up; return the report."""
+    with tempfile.TemporaryDirectory(prefix="chaos-", dir=folder) as place:
+        began = time.monotonic()
+        with Plant(place, sites=sites, machines=machines, every=every, seed=seed) as plant:
+            wait_until(plant.all_live, "every machine to be live at first", 40)
+            first = plant.steps()
+            chaos = Chaos(plant, seed)
+            chaos.run(faults)
+            last = plant.steps()
+            seconds = time.monotonic() - began
+            settle(plant)
+            rows = stored_steps(Path(place) / "configs" / "hub")
+            samples = count_samples(Path(place) / "configs" / "hub")
+            ledger = settle_up(plant, first, last, rows)
+        return report(ledger, chaos, seed, seconds, samples)
+
+
+def settle(plant):
+    """Let everything in flight arrive, then stop the machines' readers and the hub in order."""
+    for agent in plant.agents.values():
+        assert agent.stop() is not None
+        agent.start()
+    wait_until(plant.all_live, "every machine to be live at the end", 30)
+    pause(3.0)
+    wait_until(lambda: drained(plant), "the hub to have written everything", 60)
+    for agent in plant.agents.values():
+        agent.stop()
+    pause(1.0)
+    wait_until(lambda: drained(plant), "the hub to have written the rest", 60)
+    plant.hub.stop()
+
+
+def count_samples(folder):
+    """Count every raw row, to state the rate."""
+    import duckdb  # noqa: PLC0415 (the hub must be gone first)
+
+    with duckdb.connect(str(folder / "history.duckdb"), read_only=True) as connection:
+        return connection.execute("SELECT count(*) FROM sample").fetchone()[0]
+
+
+def report(ledger, chaos, seed, seconds, samples):
+    """Write the fields of the report."""
+    return {
+        "seed": seed,
+        "duration_s": round(seconds, 1),
+        "rate_per_s": round(samples / seconds, 1),
+        "faults": chaos.kinds.total(),
+        "kinds": dict(sorted(chaos.kinds.items())),
+        "expected": ledger.expected,
+        "committed": ledger.committed,
+        "uncommitted": ledger.uncommitted,
+        "lost": ledger.lost,
+        "duplicates": ledger.duplicates,
+        "declared_drops": ledger.declared_drops,
+        "hub_counted_drops": 0,
+        "order_violations": ledger.order_violations,
+        "foreign_rows": ledger.foreign_rows,
+        "recovery_s_max": {kind: round(s, 2) for kind, s in sorted(chaos.recoveries.items())},
+        "examples": [str(example) for example in ledger.examples[:5]],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="make chaos ARGS=…", description=__doc__)
+    parser.add_argument("--faults", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(2)))
+    parser.add_argument("--sites", type=int, default=2)
+    parser.add_argument("--machines", type=int, default=6)
+    words = parser.parse_args()
+    result = run(words.faults, words.seed, sites=words.sites, machines=words.machines)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(RESULT.read_text())
+    bad = result["lost"] or result["duplicates"] or result["order_violations"]
+    return 1 if bad or result["committed"] < 0.9 * result["expected"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
