@@ -76,7 +76,8 @@ _INTEGER_RANGES: Final = {
     DataType.UINT64: (0, 2**64 - 1),
     DataType.DATETIME: (0, 2**64 - 1),
 }
-_LONGS: Final = frozenset({DataType.INT64, DataType.UINT64, DataType.DATETIME})
+# UInt32 too: all encoders of the field put it there, and one decoder looks nowhere else.
+_LONGS: Final = frozenset({DataType.INT64, DataType.UINT32, DataType.UINT64, DataType.DATETIME})
 _REALS: Final = frozenset({DataType.FLOAT, DataType.DOUBLE})
 _TEXTS: Final = frozenset({DataType.STRING, DataType.TEXT, DataType.UUID})
 _OPAQUE_FIELDS: Final = {
