@@ -896,6 +896,23 @@ class AgentConfig(AgentSettings):
         machines = tuple(_completed(machine, self.defaults) for machine in self.machines)
         return self.model_copy(update={"machines": machines})
 
+    def anchored(self, base: Path) -> Self:
+        """Return the same configuration with relative paths seen from the directory `base`."""
+        return _anchored(self, base)
+
+
+def _anchored(model: ModelT, base: Path) -> ModelT:
+    update: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, Path):
+            update[name] = base / value
+        elif isinstance(value, _Model):
+            update[name] = _anchored(value, base)
+        elif name == "machines":
+            update[name] = tuple(_anchored(machine, base) for machine in value)
+    return model.model_copy(update=update)
+
 
 def repeated_ids(ids: Sequence[str]) -> set[str]:
     """Return the ids that occur more than once."""

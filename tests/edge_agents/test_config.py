@@ -269,3 +269,23 @@ def test_no_mutated_file_raises_anything_but_a_settings_error(mutations):
             machine.description()
             assert machine.promise_ms > 0
             assert all(rule.rule() for rule in machine.state)
+
+
+def test_the_example_for_a_factory_is_a_good_file():
+    example = Path(__file__).parents[2] / "deploy" / "examples" / "edge.yaml"
+
+    config = validate(read(example), AgentConfig).completed()
+
+    assert [machine.id for machine in config.machines] == ["mc-100", "rb-7"]
+
+
+def test_relative_paths_are_seen_from_the_file(config, tmp_path):
+    text = GOOD.replace("/etc/machikoba/password", "password").replace(
+        "machines:", "data: outbox\nmachines:", 1
+    )
+
+    anchored = validate(parse(text, Path("edge.yaml")), AgentConfig).anchored(tmp_path)
+
+    assert anchored.data == tmp_path / "outbox"
+    assert anchored.broker.password_file == tmp_path / "password"
+    assert anchored.machines[1].opcua.password_file == Path("/etc/secret")
