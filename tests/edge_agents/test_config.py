@@ -279,7 +279,7 @@ def test_the_example_for_a_factory_is_a_good_file():
     assert [machine.id for machine in config.machines] == ["mc-100", "rb-7"]
 
 
-def test_relative_paths_are_seen_from_the_file(config, tmp_path):
+def test_relative_paths_are_seen_from_the_file(tmp_path):
     text = GOOD.replace("/etc/machikoba/password", "password").replace(
         "machines:", "data: outbox\nmachines:", 1
     )
