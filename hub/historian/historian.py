@@ -86,6 +86,7 @@ class Health:
 
     engine: str
     rows: int
+    """Raw rows, about, that are not archived yet."""
     bytes_on_disk: int
     newest_write_ms: int | None
     trouble: str | None = None

@@ -107,7 +107,7 @@ def stored_steps(folder):
     with duckdb.connect(str(folder / "history.duckdb"), read_only=True) as connection:
         found = connection.execute(
             "SELECT site, machine, ts_ms, value FROM sample JOIN series ON series.id = series "
-            "WHERE signal = ? AND value IS NOT NULL ORDER BY sample.rowid",
+            "WHERE signal = ? AND value IS NOT NULL",
             [SIGNAL],
         ).fetchall()
     rows = {}

@@ -1,4 +1,4 @@
-"""The embedded historian: DuckDB, one file, nothing to install. The only door to duckdb.
+"""The embedded historian: DuckDB, one file, nothing to install.
 
 Rows, cursor and marks go in one transaction, so a restart continues exactly where the store
 stands. Roll-ups are recomputed from the rows and never incremented: writing marks the touched
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gateway.model import Quality, State, Value
 from hub.columns import Columns, SeriesIndex, SeriesName, StateChange
+from hub.historian.duck.archive import Archive
 from hub.historian.historian import (
     Cursor,
     Health,
@@ -35,6 +36,8 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 DIRTY_MINUTES_MAX: Final = 240
 """Minutes recomputed in one go; the rest waits for the next call."""
+RESTORED_MS: Final = 3 * 86_400_000
+"""How far before the newest roll-up live state is restored from."""
 READERS_MAX: Final = 4
 RAW_COLUMNS: Final = ("t", "value", "quality", "reason")
 BUCKET_COLUMNS: Final = ("t", "mean", "min", "max", "last", "n", "bad_n")
@@ -47,7 +50,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta(key VARCHAR PRIMARY KEY, value VARCHAR);
 CREATE TABLE IF NOT EXISTS series(id INTEGER PRIMARY KEY, site VARCHAR, machine VARCHAR,
   signal VARCHAR, kind VARCHAR, unit VARCHAR, UNIQUE(site, machine, signal));
-CREATE TABLE IF NOT EXISTS sample(series INTEGER, ts_ms BIGINT, value DOUBLE,
+CREATE TABLE IF NOT EXISTS sample_recent(series INTEGER, ts_ms BIGINT, value DOUBLE,
   quality UTINYINT, reason UTINYINT);
 CREATE TABLE IF NOT EXISTS sample_text(series INTEGER, ts_ms BIGINT, value VARCHAR,
   quality UTINYINT, reason UTINYINT);
@@ -95,11 +98,13 @@ class DuckHistorian:
         self._index = index
         self._raw_ms = raw_days * DAY_MS
         self._rollup_ms = rollup_days * DAY_MS
+        self._archive = Archive(folder / "days")
         self._connection = _connect(self._path, folder / "spill", memory_mib)
         self._writing = threading.Lock()
         self._reading = threading.BoundedSemaphore(READERS_MAX)
         self._closed = False
         _migrate(self._connection, self._path)
+        self._archive.open(self._connection)
         self._raw_from_ms = _raw_from_ms(self._connection)
         self._writer = self._connection.cursor()
         self._own_ids: NDArray[np.int32] = np.empty(0, np.int32)
@@ -180,31 +185,34 @@ class DuckHistorian:
             """SELECT site, machine, signal, max(ts_ms), arg_max(value, ts_ms),
                  arg_max(quality, ts_ms), arg_max(reason, ts_ms)
                FROM (SELECT series, ts_ms, coalesce(value, 'nan') AS value, quality, reason
-                     FROM sample) JOIN series ON series.id = series GROUP BY ALL
+                     FROM sample WHERE ts_ms >= ?) JOIN series ON series.id = series GROUP BY ALL
                UNION ALL
                SELECT site, machine, signal, max(ts_ms), NULL, 0, 0
-               FROM sample_text JOIN series ON series.id = series GROUP BY ALL"""
+               FROM sample_text JOIN series ON series.id = series GROUP BY ALL""",
+            [self._recent_ms()],
         ).fetchall()
         texts = self._latest_texts()
         return [_latest(row, texts) for row in rows]
 
     def maintain(self, now_ms: int) -> None:
-        """Recompute dirty minutes that have closed, then forget what retention says."""
+        """Recompute dirty minutes, archive a closed day, forget what retention says."""
         with self._writing:
             self._roll_up(now_ms)
+            self._archive.sweep()
+            self._archive_day(now_ms)
             self._forget(now_ms)
             self._describe_again()
 
     def health(self) -> Health:
-        """Tell rows and bytes; an estimate for the rows, as counting would read everything."""
+        """Tell bytes, and the rows not yet archived; an estimate, as counting would read them."""
         row = self._read(
             "SELECT sum(estimated_size) FROM duckdb_tables() "
-            "WHERE table_name IN ('sample', 'sample_text')"
+            "WHERE table_name IN ('sample_recent', 'sample_text')"
         ).fetchone()
         return Health(
             engine="duckdb",
             rows=int(row[0] or 0) if row else 0,
-            bytes_on_disk=_bytes_on_disk(self._path),
+            bytes_on_disk=_bytes_on_disk(self._path) + self._archive.bytes_on_disk(),
             newest_write_ms=self._newest_write_ms,
         )
 
@@ -287,7 +295,7 @@ class DuckHistorian:
         }
         sql.register("incoming", rows)
         sql.execute(
-            "INSERT INTO sample SELECT series, ts_ms, "
+            "INSERT INTO sample_recent SELECT series, ts_ms, "
             "CASE WHEN isnan(value) THEN NULL ELSE value END, quality, reason FROM incoming"
         )
         sql.unregister("incoming")
@@ -340,6 +348,12 @@ class DuckHistorian:
         starts = range(_floor(span.from_ms, width_ms), span.to_ms, width_ms)
         return Range(unit, width_ms, BUCKET_COLUMNS, [_bucket(t, found.get(t)) for t in starts])
 
+    def _recent_ms(self) -> int:
+        """Say since when samples are looked at for the newest: not all years need be read."""
+        row = self._read("SELECT max(bucket_ms) FROM rollup_1h").fetchone()
+        newest_ms = None if row is None else row[0]
+        return 0 if newest_ms is None else int(newest_ms) - RESTORED_MS
+
     def _latest_texts(self) -> dict[tuple[str, str, str], tuple[str, int, int]]:
         rows = self._read(
             """SELECT site, machine, signal, arg_max(value, ts_ms), arg_max(quality, ts_ms),
@@ -368,6 +382,18 @@ class DuckHistorian:
                 _replace(sql, "rollup_1h", bucket_ms, minutes_query)
             sql.executemany("DELETE FROM dirty WHERE bucket_ms = ?", [[m] for m in minutes])
 
+    def _archive_day(self, now_ms: int) -> None:
+        """Move a closed day into a file; late rows of an archived day are merged into it."""
+        try:
+            day_ms = self._archive.due(self._writer, now_ms)
+            if day_ms is None:
+                return
+            name = self._archive.write_day(self._writer, day_ms)
+        except (duckdb.Error, OSError) as error:
+            raise HistorianUnavailableError(f"archiving a day: {error}") from error
+        with self._transaction() as sql:
+            self._archive.adopt_day(sql, day_ms, name)
+
     def _forget(self, now_ms: int) -> None:
         """Delete what is older than promised; once an hour is often enough."""
         if now_ms < self._next_forget_ms:
@@ -375,7 +401,8 @@ class DuckHistorian:
         self._next_forget_ms = now_ms + HOUR_MS
         oldest_raw, oldest_rollup = now_ms - self._raw_ms, now_ms - self._rollup_ms
         with self._transaction() as sql:
-            for table in ("sample", "sample_text"):
+            self._archive.forget(sql, oldest_raw)
+            for table in ("sample_recent", "sample_text"):
                 sql.execute(f"DELETE FROM {table} WHERE ts_ms < ?", [oldest_raw])  # noqa: S608 (literals)
             for table in ("rollup_1m", "rollup_1h"):
                 sql.execute(f"DELETE FROM {table} WHERE bucket_ms < ?", [oldest_rollup])  # noqa: S608 (literals)
