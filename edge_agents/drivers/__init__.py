@@ -15,6 +15,7 @@ from edge_agents.config import (
     SignalConfig,
 )
 from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
+from edge_agents.drivers.isolation import IsolatedServer, Nursery
 from edge_agents.drivers.line import Line, LineMachine
 from edge_agents.drivers.modbus import TcpTransport
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
@@ -47,27 +48,30 @@ REQUEST_MS: Final = 10.0
 
 
 def open_drivers(
-    config: AgentConfig, *, now_ms: Callable[[], int], rng: random.Random
+    config: AgentConfig,
+    *,
+    now_ms: Callable[[], int],
+    rng: random.Random,
+    opcua_processes: int = 2,
 ) -> list[Driver]:
-    """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet."""
-    drivers: list[Driver] = []
-    for server in _servers(config):
-        # Imported here: a Modbus-only agent does without the 25 MiB of the OPC UA library.
-        from edge_agents.drivers.opcua import OpcuaServer  # noqa: PLC0415
+    """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet.
 
-        drivers.append(OpcuaServer(server, now_ms=now_ms, rng=rng))
-    lines = _by_line(config.machines)
-    for index, (endpoint, machines) in enumerate(lines.items()):
-        drivers.append(
-            Line(
-                TcpTransport(endpoint.host, endpoint.port),
-                [_line_machine(machine, modbus) for machine, modbus in machines],
-                now_ms=now_ms,
-                rng=rng,
-                phase_s=SPREAD_S * index / len(lines),
-            )
+    OPC UA servers are read in at most `opcua_processes` children while they behave.
+    """
+    nursery = Nursery(opcua_processes, rng=rng)
+    servers = [IsolatedServer(one, nursery, now_ms=now_ms) for one in _servers(config)]
+    by_line = _by_line(config.machines)
+    lines = [
+        Line(
+            TcpTransport(endpoint.host, endpoint.port),
+            [_line_machine(machine, modbus) for machine, modbus in machines],
+            now_ms=now_ms,
+            rng=rng,
+            phase_s=SPREAD_S * index / len(by_line),
         )
-    return drivers
+        for index, (endpoint, machines) in enumerate(by_line.items())
+    ]
+    return [*servers, *lines]
 
 
 async def read_once(

@@ -161,6 +161,7 @@ class OpcuaServer:
         self._reconnect = Backoff(rng, first_s=RECONNECT_FIRST_S, longest_s=RECONNECT_LAST_S)
         self._figures = _Figures()
         self._talk: _Conversation | None = None
+        self._client: Client | None = None
         self._presences: list[Presence] = []
         self._items: list[_Item] = []
         for machine in server.machines:
@@ -214,9 +215,18 @@ class OpcuaServer:
             ),
         )
 
+    def owns(self, thing: object) -> bool:
+        """Tell whether `thing` works for this conversation: whose bytes made the process hang?"""
+        client = self._client
+        parts: list[object] = [self, self._talk, client]
+        if client is not None:
+            parts += [client.uaclient, client.uaclient.session, client.uaclient.protocol]
+        return thing is not None and any(thing is part for part in parts)
+
     async def _converse(self) -> tuple[Reason, str]:
         """Hold one conversation; return why it ended."""
         client = Client(self._server.url, timeout=self._server.timeout_s, watchdog_intervall=3_600)
+        self._client = client
         try:
             await self._open(client)
             self._figures.connects += 1
@@ -240,6 +250,7 @@ class OpcuaServer:
         finally:
             self._talk = None
             await _hang_up(client)
+            self._client = None
 
     async def _open(self, client: Client) -> None:
         """Connect in exactly the way that the configuration demands, or raise."""

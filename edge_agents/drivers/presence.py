@@ -63,6 +63,25 @@ class Presence:
         self._deliver(Delivery(self.machine, at_ms, samples, link=link))
         return new
 
+    def relay(self, delivery: Delivery) -> None:
+        """Pass on a delivery that was made elsewhere, without what was said before.
+
+        There, a loss is said once; but there may be forgotten, with its process, and begun anew.
+        """
+        told = [one for one in delivery.samples if not self._known_bad(one)]
+        for one in told:
+            if one.quality is Quality.BAD:
+                self._lost.add(one.signal)
+            else:
+                self._lost.discard(one.signal)
+        if delivery.link:
+            self.answers()
+        self._link = delivery.link
+        self._deliver(Delivery(self.machine, delivery.at_ms, tuple(told), link=delivery.link))
+
+    def _known_bad(self, sample: Sample) -> bool:
+        return sample.quality is Quality.BAD and sample.signal in self._lost
+
     def silent(self, cause: str) -> None:
         """Log, once, that the machine does not answer."""
         if self._silent_since_s is None:

@@ -1,0 +1,187 @@
+"""The child process in which OPC UA servers are talked to: ``python -m … .opcua_child``.
+
+What a server sends is decoded by a large library that was seen to stall and to allocate without
+bound on hostile bytes. So it runs here, with a limit on memory, and with a thread that watches
+the event loop: when it stalls, the thread tells the parent whose bytes were being read, and ends
+the process. Orders come as lines of JSON on standard input, readings leave on standard output; the
+end of the input is the end of the child. The log goes to standard error, as the parent's does.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from types import FrameType
+from typing import Any, Final, NoReturn, Protocol
+
+from edge_agents.drivers.driver import Deliver, Delivery, DriverStatus
+from edge_agents.drivers.nodes import Server, from_json
+from gateway.logs import configure
+
+if sys.platform != "win32":
+    import resource
+
+BEAT_S: Final = 1.0
+STALL_S: Final = 4.0
+"""The event loop stands still for this long: somebody's bytes are to blame."""
+BACKLOG_MAX: Final = 8 * 1024**2
+"""Bytes that wait for the parent before the child gives up on it."""
+ORDER_BYTES_MAX: Final = 4 * 1024**2
+
+
+class ServerDriver(Protocol):
+    """What the child runs: a driver that can tell whether an object is part of its conversation."""
+
+    async def run(self, deliver: Deliver) -> None:
+        """Read and deliver until cancelled."""
+
+    def status(self) -> DriverStatus:
+        """Tell how the conversation is going."""
+
+    def owns(self, thing: object) -> bool:
+        """Tell whether `thing` works for this driver's conversation."""
+
+
+MakeDriver = Callable[[Server], ServerDriver]
+
+
+class Child:
+    """Runs the drivers that the parent orders, and says what they read."""
+
+    def __init__(self, make: MakeDriver, write: Callable[[bytes], None]) -> None:
+        self._make = make
+        self._write = write
+        self._drivers: dict[int, ServerDriver] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.beat_s = time.monotonic()
+
+    def obey(self, line: bytes) -> None:
+        """Follow one order of the parent."""
+        order = json.loads(line)
+        if "add" in order:
+            number = int(order["add"])
+            driver = self._make(from_json(order["server"]))
+            self._drivers[number] = driver
+            self._tasks[number] = asyncio.create_task(driver.run(self._sender(number)))
+        else:
+            number = int(order["remove"])
+            self._drivers.pop(number, None)
+            task = self._tasks.pop(number, None)
+            if task is not None:
+                task.cancel()
+
+    async def live(self) -> NoReturn:
+        """Tell from time to time that all is well, and how the conversations are going."""
+        while True:
+            self.beat_s = time.monotonic()
+            statuses = {number: asdict(one.status()) for number, one in self._drivers.items()}
+            self._say(["beat", statuses])
+            await asyncio.sleep(BEAT_S)
+
+    def culprit(self, frame: FrameType | None) -> int | None:
+        """Find the driver whose conversation the frames of a stalled thread belong to."""
+        while frame is not None:
+            worker = frame.f_locals.get("self")
+            for number, driver in list(self._drivers.items()):
+                if worker is not None and driver.owns(worker):
+                    return number
+            frame = frame.f_back
+        return None
+
+    def blame(self, number: int | None) -> None:
+        """Tell the parent who is to blame, past whatever is being written, and end."""
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), b"\n" + json.dumps(["stuck", number]).encode() + b"\n")
+        os._exit(3)
+
+    def out_of_memory(self, _: object, context: dict[str, Any]) -> None:
+        """Take in what no task handled: only a lack of memory is fatal."""
+        error = context.get("exception")
+        if isinstance(error, MemoryError):
+            things = (context.get("protocol"), context.get("transport"))
+            guilty = [
+                number
+                for number, driver in self._drivers.items()
+                if any(thing is not None and driver.owns(thing) for thing in things)
+            ]
+            self.blame(guilty[0] if guilty else None)
+
+    def _sender(self, number: int) -> Deliver:
+        def deliver(delivery: Delivery) -> None:
+            samples = [
+                [one.signal, one.value, one.time_ms, one.quality, one.reason]
+                for one in delivery.samples
+            ]
+            self._say(["read", number, delivery.machine, delivery.at_ms, delivery.link, samples])
+
+        return deliver
+
+    def _say(self, message: list[Any]) -> None:
+        self._write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+
+def watch(child: Child, thread_id: int) -> NoReturn:
+    """Look at the event loop from another thread; end the process when it stands still."""
+    while True:
+        time.sleep(BEAT_S / 2)
+        if time.monotonic() - child.beat_s > STALL_S:
+            # There is no other way to see what another thread is doing.
+            frame = sys._current_frames().get(thread_id)  # noqa: SLF001
+            child.blame(child.culprit(frame))
+
+
+def limit_memory(bytes_max: int) -> None:
+    """Make allocations beyond `bytes_max` of address space fail, where the system can do that."""
+    if sys.platform != "win32" and bytes_max:
+        resource.setrlimit(resource.RLIMIT_AS, (bytes_max, bytes_max))
+
+
+async def serve(make: MakeDriver) -> None:
+    """Follow the parent's orders until its end of the pipe closes."""
+    loop = asyncio.get_running_loop()
+    orders = asyncio.StreamReader(limit=ORDER_BYTES_MAX)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    pipe, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
+
+    def write(data: bytes) -> None:
+        if pipe.is_closing() or pipe.get_write_buffer_size() > BACKLOG_MAX:
+            os._exit(4)
+        pipe.write(data)
+
+    child = Child(make, write)
+    loop.set_exception_handler(child.out_of_memory)
+    here = threading.get_ident()
+    threading.Thread(target=watch, args=(child, here), daemon=True, name="watch").start()
+    living = asyncio.create_task(child.live())
+    while line := await orders.readline():
+        child.obey(line)
+    living.cancel()
+    os._exit(0)
+
+
+def make_opcua(server: Server) -> ServerDriver:
+    """Make the driver of one OPC UA server."""
+    from edge_agents.drivers.opcua import OpcuaServer  # noqa: PLC0415 (after the memory limit)
+
+    return OpcuaServer(
+        server,
+        now_ms=lambda: time.time_ns() // 1_000_000,
+        rng=random.Random(),  # noqa: S311 (jitter, no secret)
+    )
+
+
+def main(make: MakeDriver = make_opcua) -> None:
+    """Run the child; the first argument is its memory limit in bytes."""
+    configure("machikoba-opcua")
+    limit_memory(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    asyncio.run(serve(make))
+
+
+if __name__ == "__main__":
+    main()
