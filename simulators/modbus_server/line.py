@@ -179,6 +179,9 @@ class _Server(ModbusTcpServer):
 class ModbusLine:
     """A TCP port with its machines. More than one machine makes it a gateway.
 
+    As pymodbus does, it takes one question at a time on each connection: a client that sends the
+    next before it has the answer may lose one of the two.
+
     Args:
         devices: by machine id; their device ids must differ.
         rng: source of garbage.

@@ -197,11 +197,18 @@ def parse(text: str, path: Path) -> Region:
     try:
         return Region.model_validate(data)
     except ValidationError as error:
-        problems = [
-            _explain(path, root, tuple(detail["loc"]), detail["type"], detail["msg"])
+        found = [
+            (tuple(detail["loc"]), detail["type"], detail["msg"])
             for detail in error.errors(include_url=False)
         ]
-        raise RegionError(problems) from error
+        # pydantic also misses the items that it has just refused; that would only mislead.
+        real = [
+            (at, kind, message)
+            for at, kind, message in found
+            if kind != "too_short"
+            or not any(other[: len(at)] == at != other for other, *_ in found)
+        ]
+        raise RegionError([_explain(path, root, *one) for one in real]) from error
 
 
 def _refusal(path: Path, cause: str, remedy: str) -> RegionError:
@@ -221,21 +228,23 @@ def _explain(path: Path, root: yaml.Node, at: Place, kind: str, message: str) ->
 
 
 def _mark(node: yaml.Node, at: Place) -> yaml.Mark:
-    """Find where a value stands in the text; its nearest parent's place when it is missing."""
+    """Find where a key stands in the text; its nearest parent's place when it is missing."""
+    mark = node.start_mark
     for step in at:
-        child = _child(node, step)
-        if child is None:
+        found = _child(node, step)
+        if found is None:
             break
-        node = child
-    return node.start_mark
+        mark, node = found
+    return mark
 
 
-def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
+        pairs = ((key.start_mark, value) for key, value in node.value if key.value == step)
+        return next(pairs, None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        found: yaml.Node = node.value[step]
-        return found
+        item: yaml.Node = node.value[step]
+        return item.start_mark, item
     return None
 
 
