@@ -51,6 +51,10 @@ IDLE_S: Final = 0.2
 ROUTES_MAX: Final = 200_000
 RETRY_FULL_S: Final = 0.5
 PROTOCOL_NEWEST: Final = 1
+ROOM_SHARE: Final = 20
+"""The inbox is no longer full when one part in so many of it is free."""
+OFFSET_MAX: Final = 1 << OFFSET_BITS
+"""At a thousand entries per second a journal takes 35 years to get there."""
 _STATE_PREFIX: Final = "spBv1.0/STATE/"
 
 
@@ -130,6 +134,7 @@ class Ingest:
         self._states = StateRows(index)
         self._routes: dict[str, Route | None] = {}
         self._arrivals = 0
+        self._full = False
         self._batch_bytes = min(BATCH_BYTES, inbox.batch_bytes_max // 2)
         self._stopping = threading.Event()
 
@@ -362,9 +367,14 @@ class Ingest:
         keep = ~other
         if other.any() and not epochs:
             self._take_others(routes, messages, decoded, np.nonzero(other)[0].tolist(), batch)
-        offsets = decoded.headers.offset.astype(np.int64)
+        impossible = decoded.headers.offset >= OFFSET_MAX
+        offsets = np.where(impossible, 0, decoded.headers.offset).astype(np.int64)
         faulty = self._take_refused(routes, messages, decoded, other, batch)
         keep[faulty] = False
+        for at in np.nonzero(keep & impossible)[0].tolist():
+            keep[at] = False
+            cause = "an offset that no journal can reach"
+            self._refuse(_topic(routes[at]), messages[at].payload, "offset", cause, batch)
         bare = keep & (offsets == 0)
         keep &= ~bare
         ranks = self._judge(routes, present, offsets, keep, batch)
@@ -427,7 +437,10 @@ class Ingest:
                 self._receiver.unknown(source.site, source.agent, batch.now_ms)
                 continue
             self._refuse(_topic(routes[at]), payload, "undecodable", refusal.cause, batch)
-            if offset and self._receiver.offer(source.site, source.agent, epoch, [offset])[0]:
+            if (
+                0 < offset < OFFSET_MAX
+                and self._receiver.offer(source.site, source.agent, epoch, [offset])[0]
+            ):
                 batch.judged = True
                 self._counters.dead_letters += 1
                 batch.dead.append(
@@ -600,7 +613,7 @@ class Ingest:
         self._sessions.saved(births)
         now_ms = self._now_ms()
         self._receiver.committed(now_ms)
-        self._alarms.clear("inbox-full", "inbox")
+        self._note_room()
         self._counters.commits += 1
         self._counters.ingest_lag_ms = now_ms - batch.now_ms
         if batch.entries:
@@ -614,10 +627,20 @@ class Ingest:
         """Keep live, acknowledge nothing: the agents keep what could not be stored."""
         self._receiver.rolled_back()
         self._counters.refused_full += len(batch.entries)
+        self._full = True
         code = "inbox-full" if isinstance(error, JournalFull) else "inbox-failing"
         if self._alarms.raise_(code, "inbox", str(error)):
             log.error("the inbox takes nothing more, the agents keep what comes: %s", error)
         self._stopping.wait(RETRY_FULL_S)
+
+    def _note_room(self) -> None:
+        """Take the alarm back once there is room again, not for each small batch that fits."""
+        if self._full:
+            stats = self._inbox.stats()
+            if stats.bytes_free * ROOM_SHARE >= stats.bytes_max:
+                self._full = False
+                self._alarms.clear("inbox-full", "inbox")
+                self._alarms.clear("inbox-failing", "inbox")
 
     def _patience_s(self) -> float:
         """How long to wait for messages before something else is due."""

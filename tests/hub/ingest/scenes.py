@@ -95,6 +95,8 @@ class Hub:
         )
         if not url:
             self.link.start()
+            [self.birth] = self.link.published
+            self.link.published = []
 
     def _hold(self, **wiring):
         self.link = HeldLink(**wiring)
@@ -169,8 +171,11 @@ class Agent:
         return Births([self._birth(machine) for machine in self.signals])
 
     def record(self, machine, *samples):
-        """Append one entry of (signal, value[, time_ms[, quality, reason]]) samples."""
-        metrics = [self._metric(machine, *sample) for sample in samples]
+        """Append one entry of (signal, value[, time_ms]) samples."""
+        return self.append([self._metric(machine, *sample) for sample in samples], machine)
+
+    def append(self, metrics, machine):
+        """Append one entry of metrics."""
         body = encode_body(metrics)
         with self.lock:
             first = self.journal.append([NewEntry(machine, self.now_ms(), body, len(metrics))])
@@ -246,7 +251,7 @@ class Agent:
             )
         return MachineMetrics(machine, metrics)
 
-    def _metric(self, machine, signal, value, time_ms=None, quality=None, reason=None):
+    def _metric(self, machine, signal, value, time_ms=None, *, quality=None, reason=None):
         kind = {**self.signals[machine], **_RESERVED}[signal]
         time_ms = self.now_ms() if time_ms is None else time_ms
         self.last[machine, signal] = (value, time_ms)
