@@ -4,7 +4,6 @@ The numbers and layouts are those of the specification 3.0, sections 6.4.16 and 
 integers travel as two's complement in unsigned fields; arrays travel as packed little-endian bytes.
 """
 
-import math
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
@@ -99,7 +98,7 @@ _ARRAY_CODES: Final = {
     DataType.DOUBLE_ARRAY: "d",
     DataType.DATETIME_ARRAY: "Q",
 }
-_FLOAT_MAX: Final = 3.4028235677973366e38  # from here on a double rounds to an infinite float
+_SINGLE: Final = struct.Struct("<f")
 _BOOLEAN_COUNT: Final = struct.Struct("<I")
 
 
@@ -127,12 +126,12 @@ def from_wire(
     """Read what a protobuf field held as a value of `datatype`, or raise SparkplugError.
 
     Nodes disagree about the field to use for small integers and about the width of negative ones,
-    so a number in another number's field is converted when nothing is lost by it.
+    so a number in another number's field is converted when it is in range.
     """
     if datatype in _INTEGER_RANGES:
         return _integer_from_wire(natural, datatype)
     if datatype in _REALS:
-        return _real(natural, datatype)
+        return _real_from_wire(field, natural, datatype)
     if datatype is DataType.BOOLEAN:
         return _boolean(natural)
     if datatype in _TEXTS:
@@ -218,9 +217,21 @@ def _real_to_wire(value: MetricValue, datatype: DataType) -> tuple[str, float]:
     number = _real(value, datatype)
     if datatype is DataType.DOUBLE:
         return "double_value", number
-    if math.isfinite(number) and abs(number) >= _FLOAT_MAX:
-        raise SparkplugError(f"{number} is out of the range of FLOAT")
-    return "float_value", number
+    return "float_value", _single(number)
+
+
+def _real_from_wire(field: str, natural: NaturalValue, datatype: DataType) -> float:
+    number = _real(natural, datatype)
+    return number if datatype is DataType.DOUBLE or field == "float_value" else _single(number)
+
+
+def _single(number: float) -> float:
+    """Round to single precision."""
+    try:
+        (rounded,) = _SINGLE.unpack(_SINGLE.pack(number))
+    except OverflowError as error:
+        raise SparkplugError(f"{number} is out of the range of FLOAT") from error
+    return float(rounded)
 
 
 def _boolean(value: MetricValue) -> bool:
