@@ -116,7 +116,11 @@ def _region(options: argparse.Namespace) -> int:
 
 def _configs(options: argparse.Namespace) -> int:
     region = read(options.region)
-    whereabouts = Whereabouts.from_json(options.ready.read_text(encoding="utf-8"))
+    try:
+        whereabouts = Whereabouts.from_json(options.ready.read_text(encoding="utf-8"))
+    except ValueError as error:
+        sys.stderr.write(f"{options.ready}: {error}. Give the file that `sim run` has written.\n")
+        return USAGE_ERROR
     for path in write_configs(
         region, whereabouts, broker_url=options.broker, listen=options.listen, out=options.out
     ):
