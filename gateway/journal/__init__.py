@@ -5,26 +5,25 @@ committed with fsync together with small facts, and leave only when they were se
 the owner allows it, when the budget forces the oldest out, which is counted and declared.
 """
 
-from gateway.journal.journal import (
+from gateway.journal.journal import Journal
+from gateway.journal.storage import Connect, connect_sqlite
+from gateway.journal.words import (
     Budget,
+    Declare,
     Drop,
     Entry,
-    Journal,
-    JournalFull,
-    JournalStats,
-    NewEntry,
-)
-from gateway.journal.storage import (
-    Connect,
     JournalCorrupt,
     JournalError,
+    JournalFull,
+    JournalStats,
     JournalTooNew,
-    connect_sqlite,
+    NewEntry,
 )
 
 __all__ = [
     "Budget",
     "Connect",
+    "Declare",
     "Drop",
     "Entry",
     "Journal",

@@ -4,12 +4,13 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
 
+from gateway.journal.room import ROW_BYTES, ROWS_PER_STEP, Change
 from gateway.journal.settled import Done, Settled
 from gateway.journal.storage import (
     FRAME_BYTES,
@@ -18,8 +19,6 @@ from gateway.journal.storage import (
     SPARE_PAGES,
     Connect,
     Connection,
-    JournalCorrupt,
-    JournalError,
     Layout,
     Storage,
     connect_sqlite,
@@ -29,6 +28,17 @@ from gateway.journal.storage import (
     open_storage,
     put_fact,
 )
+from gateway.journal.words import (
+    Budget,
+    Declare,
+    Drop,
+    Entry,
+    JournalCorrupt,
+    JournalError,
+    JournalFull,
+    JournalStats,
+    NewEntry,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +47,6 @@ READ_BYTES_MAX: Final = 1024 * 1024
 DROPS_MAX: Final = 256
 """Drop records kept for the operator; the totals by cause are exact beyond that."""
 
-ROW_BYTES: Final = 40
-"""Upper bound of what SQLite and the checksum add to key and body of an entry."""
-
-ROWS_PER_STEP: Final = 4096
 SPACE_RETRY_MS: Final = 10_000
 SETTLED_STEPS: Final = 48
 """Settling times are rounded to this fraction of `keep_settled_s`: few ranges instead of many."""
@@ -48,106 +54,6 @@ SETTLED_STEPS: Final = 48
 WhenFull = Literal["drop_oldest", "refuse"]
 ALL: Final = "SELECT position, key, time_ms, count, crc, body FROM entries WHERE position "
 """Rows as `Journal._entry` takes them; a condition follows."""
-
-
-class JournalFull(JournalError):  # noqa: N818 - reads as what it says
-    """The budget is used up by entries that must not be dropped, or the batch is too large."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """What is to be appended.
-
-    `key` says whose it is, `count` how many samples the body holds. An entry without samples
-    (count 0) is an announcement, such as that of a drop: when room is made it goes last.
-    """
-
-    key: str
-    time_ms: int
-    body: bytes
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry on disk, with its number within the epoch."""
-
-    offset: int
-    key: str
-    time_ms: int
-    body: bytes
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a journal may use: bytes on disk with everything beside the database, and time.
-
-    Unsettled entries older than `age_max_s` are dropped (under `drop_oldest`); settled ones stay
-    for `keep_settled_s` as long as there is room.
-    """
-
-    bytes_max: int
-    age_max_s: float
-    keep_settled_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Unsettled data that was forced out: offsets `first` to `last` of this epoch.
-
-    Both are 0 where samples were lost before they had an offset, or in an earlier epoch.
-    """
-
-    first: int
-    last: int
-    entries: int
-    samples: int
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class JournalStats:
-    """How full the journal is.
-
-    `bytes_free` is what may still be appended before unsettled data is dropped or refused;
-    `oldest_ms` is the time of the oldest unsettled entry; `cramped` says that the disk is full.
-    """
-
-    entries: int
-    unsettled: int
-    bytes: int
-    bytes_max: int
-    bytes_free: int
-    oldest_ms: int | None
-    dropped_samples: int
-    dropped: Mapping[str, int]
-    cramped: bool
-
-
-Declare = Callable[[Sequence[Drop]], Sequence[NewEntry]]
-"""Puts drops into words: gives the entries that announce them, appended in the same transaction."""
-
-
-@dataclass(slots=True)
-class _Change:
-    """What a transaction does besides inserting; applied to memory only after the commit."""
-
-    settled: Settled
-    gone: list[tuple[int, int]] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)  # In positions, not offsets.
-
-    def forget(self, first: int, last: int) -> None:
-        self.settled.forget(first, last)
-        self.gone.append((first, last))
-
-    def drop(self, first: int, last: int, entries: int, samples: int, cause: str) -> None:
-        self.forget(first, last)
-        before = self.drops[-1] if self.drops else None
-        if before and before.cause == cause and before.last + 1 == first:
-            first, entries = before.first, before.entries + entries
-            samples += self.drops.pop().samples
-        self.drops.append(Drop(first, last, entries, samples, cause))
 
 
 class Journal:
@@ -431,13 +337,12 @@ class Journal:
             bad = [row for row in rows if entry_crc(row[1], row[2], row[3], row[5]) != row[4]]
             if not bad:
                 continue
-            with self._changing() as (writer, change):
+            with self._changing() as change:
                 for row in bad:
                     samples = row[3] if 0 <= row[3] <= ROWS_PER_STEP else 0
-                    _delete(writer, row[0], row[0])
-                    change.drop(row[0], row[0], 1, samples, "corrupt")
-                self._record_drops(writer, change.drops, declared=0)
-                _set_own(writer, next=self._next)
+                    change.drop(row[0], row[0], samples, "corrupt")
+                self._record_drops(change.writer, change.drops, declared=0)
+                _set_own(change.writer, next=self._next)
         self._storage.trust()
 
     # Appending
@@ -452,19 +357,21 @@ class Journal:
     ) -> int:
         spare = self._spare_pages()
         self._make_wal_room(2 * (pages + spare) + len(facts) // 4 + 24)
-        with self._changing() as (writer, change):
-            self._expire(writer, change, (pages + spare) * PAGE_BYTES)
-            self._make_room(writer, change, pages, spare)
+        with self._changing() as change:
+            self._expire(change, (pages + spare) * PAGE_BYTES)
+            self._make_room(change, pages, spare)
             change.drops = [*lost, *change.drops]
             news = self._announcements(change.drops, declare)
             first = self._next + len(news)
-            self._insert(writer, [*news, *entries])
-            self._record_drops(writer, change.drops, declared=self._next if declare else -1)
+            self._insert(change.writer, [*news, *entries])
+            self._record_drops(change.writer, change.drops, declared=0 if declare else -1)
             if news:
-                writer.execute("UPDATE drops SET declared = ? WHERE declared = 0", (self._next,))
-            _store_facts(writer, facts)
+                change.writer.execute(
+                    "UPDATE drops SET declared = ? WHERE declared = 0", (self._next,)
+                )
+            _store_facts(change.writer, facts)
             if change.gone or news:
-                _set_own(writer, next=first + len(entries))
+                _set_own(change.writer, next=first + len(entries))
         if news:
             self._undeclared.clear()
         with self._memory:
@@ -491,16 +398,17 @@ class Journal:
             )
 
     @contextmanager
-    def _changing(self) -> Iterator[tuple[Connection, _Change]]:
+    def _changing(self) -> Iterator[Change]:
         """Run a transaction that also stores what was settled; memory follows the commit."""
         with self._memory:
-            change = _Change(self._settled.copy())
+            settled = self._settled.copy()
         before = self._totals, dict(self._undeclared)
         try:
             with self._storage.transaction() as writer:
-                yield writer, change
-                change.settled.trim(self._first)
-                rows = change.settled.rows()
+                change = Change(writer, settled, self._first, self._next - 1)
+                yield change
+                settled.trim(self._first)
+                rows = settled.rows()
                 self._store_settled(writer, rows)
         except BaseException:
             self._totals, self._undeclared = before
@@ -523,21 +431,21 @@ class Journal:
 
     # Making room
 
-    def _expire(self, writer: Connection, change: _Change, bytes_goal: int) -> None:
+    def _expire(self, change: Change, bytes_goal: int) -> None:
         """Let go what is older than the budget allows, a piece at a time."""
         now = self._now_ms()
         until = now - int(self._budget.keep_settled_s * 1000)
-        self._delete_settled(writer, change, bytes_goal, until)
+        change.delete_settled(bytes_goal, until)
         if self._drop_oldest:
             before = now - int(self._budget.age_max_s * 1000)
-            self._drop_unsettled(writer, change, bytes_goal, cause="age", before_ms=before)
+            change.drop_unsettled(bytes_goal, cause="age", before_ms=before)
 
-    def _make_room(self, writer: Connection, change: _Change, pages: int, spare: int) -> None:
+    def _make_room(self, change: Change, pages: int, spare: int) -> None:
         """Free the pages that an append needs, and `spare` more so as not to do it each time."""
         goal = 0
         while (short := self._pages_short(pages)) > 0:
             goal = max(short + spare, 1) * PAGE_BYTES
-            if self._delete_settled(writer, change, goal, None):
+            if change.delete_settled(goal):
                 continue
             cause = "disk-full" if self._pages_max < self._storage.layout.pages else "budget"
             if not self._drop_oldest:
@@ -545,8 +453,8 @@ class Journal:
                     f"{self._storage.path} is full ({cause}) with entries that are not settled"
                 )
             if not (
-                self._drop_unsettled(writer, change, goal, cause=cause)
-                or self._drop_unsettled(writer, change, goal, cause=cause, announcements=True)
+                change.drop_unsettled(goal, cause=cause)
+                or change.drop_unsettled(goal, cause=cause, announcements=True)
             ):
                 raise JournalFull(f"{self._storage.path} is full ({cause}) and nothing can go")
 
@@ -557,49 +465,11 @@ class Journal:
     def _spare_pages(self) -> int:
         return max(min(self._pages_max // 64, self._storage.layout.autocheckpoint_pages // 4), 4)
 
-    def _delete_settled(
-        self, writer: Connection, change: _Change, bytes_goal: int, until_ms: int | None
-    ) -> int:
-        """Delete the oldest settled entries, about `bytes_goal` of them; return how many."""
-        deleted = 0
-        for done in list(change.settled.kept(until_ms)):
-            rows = _sizes(writer, done.first, done.last, bytes_goal)
-            last = rows[-1][0] if rows else done.last
-            _delete(writer, done.first, last)
-            change.forget(done.first, last)
-            deleted += len(rows)
-            bytes_goal -= sum(row[2] for row in rows)
-            if bytes_goal <= 0:
-                break
-        return deleted
-
-    def _drop_unsettled(
-        self,
-        writer: Connection,
-        change: _Change,
-        bytes_goal: int,
-        *,
-        cause: str,
-        before_ms: int | None = None,
-        announcements: bool = False,
-    ) -> int:
-        """Drop the oldest unsettled entries, about `bytes_goal` of them; return how many."""
-        dropped = 0
-        count_min = 0 if announcements else 1
-        for first, last in list(change.settled.gaps(self._first, self._next - 1)):
-            rows = _sizes(writer, first, last, bytes_goal, before_ms=before_ms, count_min=count_min)
-            for run in _runs(rows):
-                _delete(writer, run[0][0], run[-1][0])
-                samples = sum(row[1] for row in run)
-                change.drop(run[0][0], run[-1][0], len(run), samples, cause)
-            dropped += len(rows)
-            bytes_goal -= sum(row[2] for row in rows)
-            if bytes_goal <= 0 or (before_ms is not None and len(rows) < last - first + 1):
-                break
-        return dropped
-
     def _record_drops(self, writer: Connection, drops: Sequence[Drop], *, declared: int) -> None:
-        """Write the drops down and add them to the totals."""
+        """Write the drops down and add them to the totals.
+
+        `declared` 0 says that they are to be announced, -1 that nobody ever will.
+        """
         totals = dict(self._totals)
         for drop in drops:
             cursor = writer.execute(
@@ -663,10 +533,10 @@ class Journal:
 
     def _forget_settled_step(self) -> bool:
         self._make_wal_room(2 * self._spare_pages() + 24)
-        with self._changing() as (writer, change):
-            gone = self._delete_settled(writer, change, self._spare_pages() * PAGE_BYTES, None)
+        with self._changing() as change:
+            gone = change.delete_settled(self._spare_pages() * PAGE_BYTES)
             if gone:
-                _set_own(writer, next=self._next)
+                _set_own(change.writer, next=self._next)
         return gone > 0
 
     def _turn_epoch(self, random64: Callable[[], int]) -> None:
@@ -675,30 +545,31 @@ class Journal:
         while epoch == self._epoch:
             epoch = random64() & MASK_64
         self._make_wal_room(64)
-        with self._changing() as (writer, change):
-            self._withdraw_announcements(writer, change)
+        with self._changing() as change:
+            self._withdraw_announcements(change)
             runs = list(change.settled.gaps(self._first, self._next - 1)) or [(self._next, 0)]
             longest = max(runs, key=lambda run: run[1] - run[0])
             below = sum(last - first + 1 for first, last in runs if last < longest[0])
             base = longest[0] - 1 - (below if longest[1] else 0)
-            _set_own(writer, epoch=epoch, base=base, next=self._next, renumbering=1)
+            _set_own(change.writer, epoch=epoch, base=base, next=self._next, renumbering=1)
         with self._memory:
             self._epoch, self._base = epoch, base
         self._load_undeclared()
 
-    def _withdraw_announcements(self, writer: Connection, change: _Change) -> None:
+    def _withdraw_announcements(self, change: Change) -> None:
         for first, last in list(change.settled.gaps(self._first, self._next - 1)):
             found = list(
-                writer.execute(
+                change.writer.execute(
                     "SELECT position FROM entries WHERE count = 0 AND position BETWEEN ? AND ?",
                     (first, last),
                 )
             )
             for (position,) in found:
-                _delete(writer, position, position)
-                change.forget(position, position)
-                writer.execute("UPDATE drops SET declared = 0 WHERE declared = ?", (position,))
-        writer.execute("UPDATE drops SET first = 0, last = 0")
+                change.delete(position, position)
+                change.writer.execute(
+                    "UPDATE drops SET declared = 0 WHERE declared = ?", (position,)
+                )
+        change.writer.execute("UPDATE drops SET first = 0, last = 0")
 
     def _renumber(self) -> None:
         """Close the gaps between entries, in steps that a power cut may separate."""
@@ -778,47 +649,6 @@ def _is_full(error: sqlite3.Error) -> bool:
     # The WAL's index cannot grow on a full disk either, and SQLite says so in its own way.
     extended = getattr(error, "sqlite_errorcode", 0)
     return error_code(error) == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_SHMSIZE
-
-
-def _delete(writer: Connection, first: int, last: int) -> None:
-    writer.execute("DELETE FROM entries WHERE position BETWEEN ? AND ?", (first, last))
-
-
-def _sizes(
-    writer: Connection,
-    first: int,
-    last: int,
-    bytes_goal: int,
-    *,
-    before_ms: int | None = None,
-    count_min: int = 0,
-) -> list[tuple[int, int, int]]:
-    """List (position, samples, bytes) of the oldest entries in a range, up to `bytes_goal`."""
-    found: list[tuple[int, int, int]] = []
-    cursor = writer.execute(
-        "SELECT position, count, length(key) + length(body), time_ms FROM entries"
-        " WHERE position BETWEEN ? AND ? AND count >= ? ORDER BY position LIMIT ?",
-        (first, last, count_min, ROWS_PER_STEP),
-    )
-    for position, count, size, time_ms in cursor:
-        if bytes_goal <= 0 or (before_ms is not None and time_ms >= before_ms):
-            break
-        found.append((position, count, size + ROW_BYTES))
-        bytes_goal -= size + ROW_BYTES
-    cursor.close()
-    return found
-
-
-def _runs(rows: Sequence[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
-    """Split rows where their positions are not adjacent."""
-    run: list[tuple[int, int, int]] = []
-    for row in rows:
-        if run and row[0] != run[-1][0] + 1:
-            yield run
-            run = []
-        run.append(row)
-    if run:
-        yield run
 
 
 def _steps(

@@ -61,7 +61,7 @@ class Settled:
     def covered(self, first: int, last: int, *, gone_only: bool = False) -> int:
         """Count the positions between `first` and `last` that are done (or only those gone)."""
         return sum(
-            min(row.last, last) - max(row.first, first) + 1
+            max(min(row.last, last) - max(row.first, first) + 1, 0)
             for row in self._rows[self._touching(first) :]
             if row.first <= last and (row.at_ms == GONE or not gone_only)
         )

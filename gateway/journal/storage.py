@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 if sys.platform != "win32":  # Windows (untested) has no flock: nothing stops a second process.
     import fcntl
+from gateway.journal.words import JournalCorrupt, JournalError, JournalTooNew
 
 log = logging.getLogger(__name__)
 
@@ -73,18 +74,6 @@ OUTSIDE: Final = frozenset(
     }
 )
 """Errors that speak of the disk or of other programs, not of what the file holds."""
-
-
-class JournalError(Exception):
-    """The journal cannot do this now; nothing of the request was stored."""
-
-
-class JournalCorrupt(JournalError):  # noqa: N818 - reads as what it says
-    """The file is damaged. The next start examines it and sets it aside if need be."""
-
-
-class JournalTooNew(JournalError):  # noqa: N818 - reads as what it says
-    """The file was written by a newer program than this one."""
 
 
 class Connection(Protocol):
