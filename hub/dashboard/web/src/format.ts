@@ -28,11 +28,16 @@ export function clockTime(ms: number, timeZone?: string, seconds = false): strin
   }).format(ms);
 }
 
+/** "23 Nov" or "11月23日". */
+export function day(ms: number, timeZone?: string): string {
+  return dateFormat({ month: "short", day: "numeric", ...zoned(timeZone) }).format(ms);
+}
+
 /** The time of day, with the day before it unless it is the day of `now`. */
 export function dayTime(ms: number, now: number, timeZone?: string): string {
-  const day = dateFormat({ month: "short", day: "numeric", ...zoned(timeZone) });
+  const date = day(ms, timeZone);
   const time = clockTime(ms, timeZone);
-  return day.format(ms) === day.format(now) ? time : `${day.format(ms)} ${time}`;
+  return date === day(now, timeZone) ? time : `${date} ${time}`;
 }
 
 export function duration(ms: number): string {

@@ -5,15 +5,16 @@ import { t } from "../i18n";
 
 interface CardProps {
   readonly title: string;
+  readonly class?: string;
   readonly controls?: ComponentChildren;
   readonly table?: () => ComponentChildren;
   readonly children: ComponentChildren;
 }
 
-export function Card({ title, controls, table, children }: CardProps) {
+export function Card({ title, controls, table, children, ...rest }: CardProps) {
   const [asTable, setAsTable] = useState(false);
   return (
-    <section class="card" aria-label={title}>
+    <section class={`card ${rest.class ?? ""}`} aria-label={title}>
       <div class="head">
         <h2>{title}</h2>
         {controls}

@@ -4,7 +4,7 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { StateIcon } from "../design/icons";
 import { fillOf, palette } from "../design/palette";
 import { STATES, type State } from "../design/states";
-import { clockTime, dayTime, duration, percent } from "../format";
+import { clockTime, day, dayTime, duration, percent } from "../format";
 import { stateWord, t, term } from "../i18n";
 import { type Segment, type Span, segmentAt, shares, ticks } from "./intervals";
 import { useWidth } from "./width";
@@ -14,6 +14,8 @@ const FULL = 34;
 const HEIGHTS = { tall: FULL + 4, full: FULL, half: FULL / 2, thin: 6, hollow: FULL, hatch: FULL } as const;
 /** Thinner than this is not painted, except what must be seen. */
 const HAIRLINE_PX = 0.5;
+/** Room that the label of a tick needs. */
+const LABEL_PX = 48;
 
 function hatch(context: CanvasRenderingContext2D, colour: string): CanvasPattern | string {
   const tile = document.createElement("canvas");
@@ -80,7 +82,7 @@ function sentence(segment: Segment, zone: string | undefined, now: number): stri
 /** Ticks with the day where a new one begins. */
 function tickLabel(time: number, zone: string | undefined): string {
   const clock = clockTime(time, zone);
-  return clock === "00:00" ? dayTime(time, 0, zone).replace(/ .*$/, "").replace(/(\d+月\d+日).*/, "$1") : clock;
+  return clock === "00:00" ? day(time, zone) : clock;
 }
 
 interface TimelineProps {
@@ -99,8 +101,12 @@ export function Timeline({ segments: all, window, zone }: TimelineProps) {
   useLayoutEffect(() => {
     if (canvas.current && width > 0) paint(canvas.current, width, all, window);
   }, [all, window, width, look]);
-  const marks = useMemo(() => ticks(window, Math.max(2, Math.floor(width / 72)), zone), [window, width, zone]);
-  const place = (time: number) => `${((time - window.from) / (window.to - window.from)) * 100}%`;
+  const share = (time: number) => (time - window.from) / (window.to - window.from);
+  const place = (time: number) => `${share(time) * 100}%`;
+  const marks = useMemo(
+    () => ticks(window, Math.max(2, Math.floor(width / 72)), zone).filter((time) => share(time) * width < width - LABEL_PX),
+    [window, width, zone],
+  );
   const point = (event: PointerEvent) => {
     const area = (event.currentTarget as Element).getBoundingClientRect();
     const time = window.from + ((event.clientX - area.left) / area.width) * (window.to - window.from);

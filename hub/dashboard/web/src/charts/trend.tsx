@@ -41,18 +41,18 @@ export function joined(history: History, tail: readonly SignalValue[]): Points {
 function options(width: number, index: number, window: () => Span, zone: string | undefined, pointed: (at: number | null) => void): uPlot.Options {
   const { series, muted, line } = palette.value;
   const colour = series[index % series.length] ?? muted;
-  const font = '12px Inter, "Noto Sans JP", system-ui, sans-serif';
+  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
   const axis: uPlot.Axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
   return {
     width,
     height: HEIGHT,
     legend: { show: false },
-    padding: [8, 0, 0, 0],
+    padding: [8, 22, 0, 0],
     cursor: { sync: { key: SYNC }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { range: () => [window().from / 1000, window().to / 1000] } },
     ...(zone && { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1000), zone) }),
     axes: [
-      { ...axis, space: 72, values: (_, splits) => splits.map((seconds) => clockTime(seconds * 1000, zone)) },
+      { ...axis, size: 28, space: 72, values: (_, splits) => splits.map((seconds) => clockTime(seconds * 1000, zone)) },
       { ...axis, size: AXIS_PX, space: 28, values: (_, splits) => splits.map(number) },
     ],
     series: [

@@ -6,22 +6,30 @@ const PAGE_MS = 15_000;
 const POINTER_MS = 3_000;
 const SHIFT_MS = 600_000;
 const SHIFT_PX = 2;
+const GAP_PX = 8;
 
 export interface Paging {
   readonly page: number;
   readonly pages: number;
   readonly paused: boolean;
+  /** Height at the bottom of the screen that belongs to the next page. */
+  readonly cut: number;
 }
 
-/** Where each screenful begins, so that no tile is cut: always at the top of a row. */
-export function pageStarts(rows: readonly { top: number; bottom: number }[], height: number): number[] {
-  const starts: number[] = [];
-  let start = rows[0]?.top ?? 0;
+interface Row {
+  readonly top: number;
+  readonly bottom: number;
+}
+
+/** Groups rows into screenfuls of at most this height; a row that is higher has one of its own. */
+export function screenfuls(rows: readonly Row[], height: number): Row[] {
+  const pages: Row[] = [];
   for (const row of rows) {
-    if (starts.length === 0) starts.push((start = row.top));
-    else if (row.bottom - start > height) starts.push((start = row.top));
+    const page = pages.at(-1);
+    if (page && row.bottom - page.top <= height) pages[pages.length - 1] = { top: page.top, bottom: row.bottom };
+    else pages.push(row);
   }
-  return starts.length > 0 ? starts : [0];
+  return pages;
 }
 
 function headHeight(): number {
@@ -29,8 +37,8 @@ function headHeight(): number {
 }
 
 /** Rows of tiles; the first row of a site begins at the site's heading. */
-function measureRows(): { top: number; bottom: number }[] {
-  const rows = new Map<number, { top: number; bottom: number }>();
+function measureRows(): Row[] {
+  const rows = new Map<number, Row>();
   for (const section of document.querySelectorAll("main section")) {
     const heading = section.getBoundingClientRect().top + scrollY;
     let first: number | null = null;
@@ -38,7 +46,7 @@ function measureRows(): { top: number; bottom: number }[] {
       const box = tile.getBoundingClientRect();
       const place = Math.round(box.top + scrollY);
       first ??= place;
-      rows.set(place, { top: place === first ? heading : place - 8, bottom: box.bottom + scrollY });
+      rows.set(place, { top: place === first ? heading : place - GAP_PX, bottom: box.bottom + scrollY });
     }
   }
   return [...rows.values()];
@@ -91,25 +99,33 @@ function shiftPixels(): () => void {
   return () => clearInterval(timer);
 }
 
+/** Shows a screenful, and covers what of the next one would be seen below it. */
+function show(turned: number, before: Paging): Paging {
+  const head = headHeight();
+  const pages = screenfuls(measureRows(), innerHeight - head);
+  const page = pages.length > 0 ? (turned + pages.length) % pages.length : 0;
+  const shown = pages[page];
+  const top = page === 0 || !shown ? 0 : shown.top - head;
+  scrollTo({ top, behavior: "instant" });
+  const cut = shown && page < pages.length - 1 ? Math.max(0, innerHeight - (shown.bottom - scrollY) - 1) : 0;
+  return { ...before, page, pages: pages.length, cut };
+}
+
 export function useKiosk(on: boolean): Paging | null {
-  const paging = useSignal<Paging>({ page: 0, pages: 1, paused: false });
+  const paging = useSignal<Paging>({ page: 0, pages: 1, paused: false, cut: 0 });
   useEffect(() => {
     if (!on) return;
     const stops = [keepAwake(), hidePointer(), shiftPixels()];
     let shownAt = performance.now();
     const turn = (by: number) => {
-      const head = headHeight();
-      const starts = pageStarts(measureRows(), innerHeight - head);
-      const page = (paging.peek().page + by + starts.length) % starts.length;
-      scrollTo({ top: page === 0 ? 0 : (starts[page] ?? 0) - head, behavior: "instant" });
-      paging.value = { page, pages: starts.length, paused: paging.peek().paused };
-      shownAt = performance.now();
+      paging.value = show(paging.peek().page + by, paging.peek());
+      if (by !== 0) shownAt = performance.now();
     };
     const pass = () => {
       // A page with a machine down is shown twice as long.
       const dwell = PAGE_MS * (holdsDown(scrollY, scrollY + innerHeight) ? 2 : 1);
-      if (!paging.peek().paused && performance.now() - shownAt >= dwell) turn(1);
-      else paging.value = { ...paging.peek(), pages: pageStarts(measureRows(), innerHeight - headHeight()).length };
+      const due = !paging.peek().paused && performance.now() - shownAt >= dwell;
+      turn(due ? 1 : 0);
     };
     const key = (event: KeyboardEvent) => {
       if (event.key === " ") paging.value = { ...paging.peek(), paused: !paging.peek().paused };

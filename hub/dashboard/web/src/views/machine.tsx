@@ -15,6 +15,7 @@ import type { Machine, SignalValue } from "../stream/protocol";
 import type { Fleet } from "../stream/store";
 import { Header } from "./header";
 import { Link } from "./link";
+import { shownSince } from "./tile";
 
 const HOUR_MS = 3_600_000;
 const RANGES_H = [8, 24, 168] as const;
@@ -76,7 +77,7 @@ function Banner({ machine, state, now, zone, evidence }: {
   readonly zone: string | undefined;
   readonly evidence: string | null;
 }) {
-  const since = state === "unknown" && machine.state !== "unknown" ? machine.readAt : machine.since;
+  const since = shownSince(machine, state);
   return (
     <section class="banner" data-state={state} aria-label={stateWord(state)}>
       <StateIcon state={state} />
@@ -148,7 +149,7 @@ function LinkStep({ title, state, detail }: { readonly title: string; readonly s
 function Links({ machine, fleet, zone }: { readonly machine: Machine; readonly fleet: Fleet; readonly zone: string | undefined }) {
   const read = machine.readAt === null ? t("tile.never") : t("link.read", { time: clockTime(machine.readAt, zone, true) });
   return (
-    <Card title={t("link.title")}>
+    <Card title={t("link.title")} class="links-card">
       <ol class="links">
         <LinkStep title={t("link.machine")} state={machineLink(machine, fleet)} detail={read} />
         <LinkStep
@@ -179,7 +180,7 @@ function LiveValues({ fleet }: { readonly fleet: Fleet }) {
   const values = [...fleet.signals.value.values()].sort((a, b) => a.name.localeCompare(b.name));
   const now = fleet.now.value;
   return (
-    <Card title={t("values.title")}>
+    <Card title={t("values.title")} class="values-card">
       {values.length === 0 ? (
         <p class="muted">{t("values.empty")}</p>
       ) : (

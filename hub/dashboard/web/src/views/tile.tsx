@@ -17,18 +17,28 @@ export function machineHref(machine: Machine): string {
   return `/m/${encodeURIComponent(machine.site)}/${encodeURIComponent(machine.machine)}`;
 }
 
-/** How long the state has lasted, or for "no data" how long there has been none. */
+/** When the state began, or for "no data" when there was data last. */
+export function shownSince(machine: Machine, state: State): number | null {
+  return state === "unknown" ? (machine.readAt ?? machine.since) : machine.since;
+}
+
 function elapsed(machine: Machine, state: State, now: number): string {
-  const since = state === "unknown" && machine.state !== "unknown" ? machine.readAt : machine.since;
+  const since = shownSince(machine, state);
   return since === null ? "" : duration(now - since);
 }
 
-/** The third line: for a silent machine what it said last, else the reason, else its id. */
+/** The third line: for a silent machine what it said last, else the reason. */
 function remark(machine: Machine, state: State, now: number): string {
   if (state !== "unknown") return machine.reason ? term("reason", machine.reason) : "";
   if (machine.readAt === null) return t("tile.never");
   const last = t("tile.last", { time: dayTime(machine.readAt, now) });
   return machine.state === "unknown" ? last : `${last} · ${t("tile.was", { state: stateWord(machine.state) })}`;
+}
+
+/** The id, unless the name says the same. */
+function idBeside(machine: Machine): string {
+  const name = localName(machine.name, machine.machine);
+  return name.toLowerCase() === machine.machine ? "" : machine.machine;
 }
 
 function label(machine: Machine, state: State, now: number): string {
@@ -108,7 +118,7 @@ function Face({ machine, state, now, focusable }: FaceProps) {
         <span class="long">{elapsed(machine, state, now)}</span>
       </span>
       <span class="why">
-        <span class="remark">{remark(machine, state, now) || machine.machine}</span>
+        <span class="remark">{remark(machine, state, now) || idBeside(machine)}</span>
         {machine.parts !== null && <span class="parts">{t("tile.parts", { n: number(machine.parts) })}</span>}
       </span>
     </a>

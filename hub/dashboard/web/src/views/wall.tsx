@@ -59,8 +59,8 @@ function peekMachine(fleet: Fleet, key: string): Machine | undefined {
   return fleet.machine(key)?.peek();
 }
 
-/** Sites in the order of their names; machines at the hub's fixed places, or the worst first. */
-function useGroups(fleet: Fleet, sites: WallProps["sites"]): ReadonlySignal<readonly Group[]> {
+/** Sites and machines at the hub's fixed places, the same in every language, or the worst first. */
+function useGroups(fleet: Fleet): ReadonlySignal<readonly Group[]> {
   // A text is compared by value, so that tiles are laid out anew only when an order really changed.
   const order = useComputed(() => {
     fleet.version.value;
@@ -75,12 +75,12 @@ function useGroups(fleet: Fleet, sites: WallProps["sites"]): ReadonlySignal<read
     }
     const rank = (key: string) => STATES[fleet.shown(key)].rank;
     const since = (key: string) => peekMachine(fleet, key)?.since ?? 0;
-    const named = [...groups].sort(([a], [b]) => siteName(sites.value, a).localeCompare(siteName(sites.value, b)));
+    const ordered = [...groups];
     if (sort.value === "worst") {
-      for (const [, keys] of named) keys.sort((a, b) => rank(a) - rank(b) || since(a) - since(b));
-      named.sort(([, a], [, b]) => rank(a[0] ?? "") - rank(b[0] ?? ""));
+      for (const [, keys] of ordered) keys.sort((a, b) => rank(a) - rank(b) || since(a) - since(b));
+      ordered.sort(([, a], [, b]) => rank(a[0] ?? "") - rank(b[0] ?? ""));
     }
-    return JSON.stringify(named);
+    return JSON.stringify(ordered);
   });
   return useComputed(() =>
     (JSON.parse(order.value) as [string, string[]][]).map(([site, keys]) => ({ site, keys })),
@@ -185,7 +185,7 @@ function HiddenNote({ fleet, groups }: { readonly fleet: Fleet; readonly groups:
 }
 
 export function Wall({ fleet, sites }: WallProps) {
-  const groups = useGroups(fleet, sites).value;
+  const groups = useGroups(fleet).value;
   const focused = useSignal<string | null>(null);
   const paging = useKiosk(kiosk.value);
   const keys = groups.flatMap((group) => group.keys);
@@ -224,10 +224,13 @@ export function Wall({ fleet, sites }: WallProps) {
         ))}
       </main>
       {paging && paging.pages > 1 && (
-        <p class="pages">
-          {t("wall.page", { page: paging.page + 1, pages: paging.pages })}
-          {paging.paused && ` · ${t("wall.paused")}`}
-        </p>
+        <>
+          <div class="curtain" style={{ height: `${paging.cut}px` }} />
+          <p class="pages">
+            {t("wall.page", { page: paging.page + 1, pages: paging.pages })}
+            {paging.paused && ` · ${t("wall.paused")}`}
+          </p>
+        </>
       )}
       <Announcer fleet={fleet} />
     </>
