@@ -7,12 +7,11 @@ promise, so that whoever looks later can tell an unchanged value from a dead one
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from edge_agents.config import MachineConfig, SignalConfig
-from edge_agents.drivers.driver import Delivery
 from gateway.model import Quality, Reason, Sample, Value
 from gateway.sparkplug import names
 from gateway.states import StateJudge, signals
@@ -35,6 +34,22 @@ class Moment:
 
     utc_ms: int
     steady_ms: int
+
+
+class Delivery(Protocol):
+    """What the sampler asks of a driver's delivery: samples of one machine, read together.
+
+    ``at_ms`` is the instant of acquisition, ``link`` says whether the machine answered.
+    """
+
+    @property
+    def at_ms(self) -> int: ...  # noqa: D102 (said above)
+
+    @property
+    def samples(self) -> Sequence[Sample]: ...  # noqa: D102
+
+    @property
+    def link(self) -> bool: ...  # noqa: D102
 
 
 class _Track:

@@ -1,0 +1,237 @@
+"""The composition root: builds the parts, runs them in one TaskGroup, stops them in order."""
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Final
+
+from edge_agents.agent.loading import Loaded
+from edge_agents.agent.notify import ServiceNotice
+from edge_agents.agent.page import PORT_FILE, Answer, StatusPage
+from edge_agents.agent.status import MEDIA_METRICS, AgentStatus
+from edge_agents.config import AgentConfig, MachineConfig
+from edge_agents.drivers import Delivery, Driver, open_drivers
+from edge_agents.outbox import MachineBirth, Outbox, OutboxStatus, SignalBirth
+from edge_agents.sampler import Moment, Sampler
+from edge_agents.uplink import Uplink
+from gateway.delivery import Sender
+from gateway.journal import Budget, Entry, Journal, JournalCorrupt, JournalError
+from gateway.mqtt import Tls
+
+log = logging.getLogger(__name__)
+
+JOURNAL_FILE: Final = "outbox.db"
+TICK_S: Final = 0.25
+FIRST_TICK_S: Final = 1.0
+"""Machines that answer do so within this time; only the others are told as unknown at the start."""
+DRIVER_RESTART_S: Final = 5.0
+MS_PER_S: Final = 1_000
+
+
+class Agent:
+    """Everything that one agent consists of; opening the journal is all that the constructor does.
+
+    Raises JournalError where the data directory cannot be used.
+    """
+
+    def __init__(self, loaded: Loaded, *, now_ms: Callable[[], int], rng: random.Random) -> None:
+        config = loaded.config
+        self._config = config
+        self._problems = loaded.problems
+        self._now_ms = now_ms
+        self._started_ms = now_ms()
+        self._version = version("machikoba")
+        self._notice = ServiceNotice()
+        self._journal = _open_journal(config, now_ms)
+        self._outbox = Outbox(
+            self._journal,
+            machines=[_birth(machine) for machine in config.machines],
+            now_ms=now_ms,
+            commit_interval_s=config.outbox.commit_interval_ms / MS_PER_S,
+            on_committed=self._committed,
+        )
+        self._sender = Sender(
+            site=config.site,
+            agent=config.agent,
+            version=self._version,
+            storage=self._journal,
+            births=self._outbox.births,
+            rng=rng,
+            host=config.host,
+            acknowledged=config.ack == "hub",
+        )
+        self._uplink = _make_uplink(config, self._sender, loaded.password, now_ms)
+        self._samplers = {machine.id: Sampler(machine) for machine in config.machines}
+        self._drivers = open_drivers(config, now_ms=now_ms, rng=rng)
+        self._page = StatusPage(
+            {
+                "/healthz": self._health,
+                "/metrics": self._metrics,
+                "/status.json": self._status_json,
+            },
+            port=config.http.port if config.http else 0,
+            port_file=config.data / PORT_FILE,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then end in order: no more readings, the rest on disk, death.
+
+        Raises an ExceptionGroup when a part that cannot be replaced has failed.
+        """
+        try:
+            async with asyncio.TaskGroup() as parts:
+                outbox = parts.create_task(self._outbox.run())
+                uplink = parts.create_task(self._uplink.run())
+                readers = [parts.create_task(self._drive(driver)) for driver in self._drivers]
+                readers.append(parts.create_task(self._tick()))
+                readers.append(parts.create_task(self._page.run()))
+                self._notice.ready()
+                await stop.wait()
+                self._notice.stopping()
+                for tasks in (readers, [outbox], [uplink]):
+                    await _end(tasks)
+        finally:
+            self._journal.close()
+
+    def status(self) -> AgentStatus:
+        """Look at the whole agent."""
+        return AgentStatus(
+            site=self._config.site,
+            agent=self._config.agent,
+            version=self._version,
+            machines=len(self._samplers),
+            started_ms=self._started_ms,
+            time_ms=self._now_ms(),
+            disabled=self._problems,
+            outbox=self._outbox_status(),
+            session=self._sender.status(),
+            lines=[driver.status() for driver in self._drivers],
+        )
+
+    def _outbox_status(self) -> OutboxStatus | JournalError:
+        try:
+            return self._outbox.status()
+        except JournalError as error:
+            return error
+
+    def _now(self) -> Moment:
+        return Moment(self._now_ms(), time.monotonic_ns() // 1_000_000)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        told = self._samplers[delivery.machine].take(delivery, self._now())
+        if told:
+            self._outbox.record(delivery.machine, told)
+
+    def _committed(self, entries: list[Entry]) -> None:
+        self._uplink.appended(entries)
+
+    async def _tick(self) -> None:
+        """Let time pass for every machine, and show the supervisor that it does."""
+        await asyncio.sleep(FIRST_TICK_S)
+        while True:
+            now = self._now()
+            for machine, sampler in self._samplers.items():
+                told = sampler.tick(now)
+                if told:
+                    self._outbox.record(machine, told)
+            self._notice.alive()
+            await asyncio.sleep(TICK_S)
+
+    async def _drive(self, driver: Driver) -> None:
+        """Keep a driver going: what stops one line must not stop the agent."""
+        while True:
+            try:
+                await driver.run(self._deliver)
+            except Exception:
+                log.exception("%s failed and starts over", driver.status().name)
+            await asyncio.sleep(DRIVER_RESTART_S)
+
+    def _health(self) -> Answer:
+        trouble = self.status().healthy()
+        return (503, "text/plain", f"{trouble}\n") if trouble else (200, "text/plain", "ok\n")
+
+    def _metrics(self) -> Answer:
+        return 200, MEDIA_METRICS, self.status().as_metrics()
+
+    def _status_json(self) -> Answer:
+        return 200, "application/json", self.status().as_json()
+
+
+async def serve(loaded: Loaded) -> None:
+    """Run the agent until SIGTERM or SIGINT.
+
+    Raises JournalError where the data directory cannot be used.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    for problem in loaded.problems:
+        log.error("left out: %s", problem)
+    while not stop.is_set():
+        agent = Agent(loaded, now_ms=utc_ms, rng=random.SystemRandom())
+        try:
+            await agent.run(stop)
+        except* JournalCorrupt as group:
+            # Opened again, the damaged file is set aside and a new epoch announces the loss.
+            log.error("the outbox is damaged and begins anew: %s", group.exceptions[0])  # noqa: TRY400
+
+
+def utc_ms() -> int:
+    """Return the time of this computer's clock in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def _open_journal(config: AgentConfig, now_ms: Callable[[], int]) -> Journal:
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    outbox = config.outbox
+    journal = Journal.open(
+        config.data / JOURNAL_FILE,
+        budget=Budget(
+            bytes_max=outbox.bytes_max,
+            age_max_s=outbox.age_max_ms / MS_PER_S,
+            keep_settled_s=outbox.keep_settled_ms / MS_PER_S,
+        ),
+        when_full="drop_oldest",
+        now_ms=now_ms,
+        random64=lambda: secrets.randbits(64),
+    )
+    if journal.set_aside is not None:
+        log.error("a damaged outbox was set aside as %s; what it held is lost", journal.set_aside)
+    return journal
+
+
+def _make_uplink(
+    config: AgentConfig, sender: Sender, password: str | None, now_ms: Callable[[], int]
+) -> Uplink:
+    broker = config.broker
+    return Uplink(
+        sender,
+        url=broker.url,
+        client_id=f"{config.site}-{config.agent}",
+        username=broker.username,
+        password=password,
+        tls=Tls(broker.ca_file, broker.cert_file, broker.key_file),
+        now_ms=now_ms,
+    )
+
+
+def _birth(machine: MachineConfig) -> MachineBirth:
+    signals = [
+        SignalBirth(name, config.datatype, config.unit or None, config.counts)
+        for name, config in machine.signals.items()
+    ]
+    return MachineBirth(machine.id, machine.description(), signals)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have put their things in order."""
+    waiting = list(tasks)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)

@@ -1,0 +1,78 @@
+"""From the settings file to a configuration that runs, as far as it can."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_agents.config import AgentConfig, AgentSettings, MachineConfig, repeated_ids
+from gateway import settings
+from gateway.settings import Document, Problem, SettingsError
+
+ENVIRONMENT_PREFIX: Final = "MACHIKOBA_AGENT__"
+"""``MACHIKOBA_AGENT__BROKER__URL`` wins over ``broker.url`` in the file."""
+PASSWORD_VARIABLE: Final = "MACHIKOBA_AGENT_BROKER_PASSWORD"  # noqa: S105 (a name, no secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What can run, and what is wrong with the machines that cannot."""
+
+    config: AgentConfig
+    problems: tuple[Problem, ...]
+    password: str | None
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
+    """Read the settings; a machine with a mistake in its stanza is left out, the others run.
+
+    Raises:
+        SettingsError: nothing can run: the file, its head or all machines are wrong.
+    """
+    document = _document(path, environment)
+    head = settings.validate(document, AgentSettings)
+    machines, problems = settings.validate_each(document, MachineConfig, ("machines",))
+    problems += _twins(document, machines)
+    twins = repeated_ids([machine.id for machine in machines])
+    usable = tuple(machine for machine in machines if machine.id not in twins)
+    if not usable:
+        # Nothing to run: the strict reading words it best.
+        settings.validate(document, AgentConfig)
+        raise SettingsError(problems)
+    config = AgentConfig.model_construct(
+        _fields_set=head.model_fields_set, **{**dict(head), "machines": usable}
+    )
+    config = config.completed().anchored(path.parent.absolute())
+    password = settings.secret(config.broker.password_file, PASSWORD_VARIABLE, environment)
+    return Loaded(config, tuple(problems), password)
+
+
+def strict(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConfig:
+    """Read the settings and let nothing pass.
+
+    Raises:
+        SettingsError: with every mistake.
+    """
+    document = _document(path, environment)
+    config = settings.validate(document, AgentConfig)
+    return config.completed().anchored(path.parent.absolute())
+
+
+def _document(path: Path, environment: Mapping[str, str]) -> Document:
+    document = settings.read(path)
+    settings.override(document, environment, ENVIRONMENT_PREFIX)
+    return document
+
+
+def _twins(document: Document, machines: list[MachineConfig]) -> list[Problem]:
+    """Say which machines share an id: nobody can tell which of them is meant."""
+    return [
+        Problem(
+            document.place(("machines",)),
+            "machines",
+            f"the id {one!r} is used more than once, so all of these are left out",
+            "Give each its own id",
+        )
+        for one in sorted(repeated_ids([machine.id for machine in machines]))
+    ]

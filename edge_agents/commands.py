@@ -1,0 +1,334 @@
+"""`machikoba agent …`: what a person starts and asks beside the machines."""
+
+import argparse
+import asyncio
+import http.client
+import json
+import random
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from edge_agents.agent import PORT_FILE, load, serve
+from edge_agents.agent.agent import utc_ms
+from edge_agents.agent.loading import ENVIRONMENT_PREFIX, strict
+from edge_agents.config import AgentConfig, MachineConfig
+from edge_agents.drivers import line_plans, read_once
+from gateway import logs
+from gateway.journal import JournalError
+from gateway.model import Quality, Reason, Sample
+from gateway.settings import SettingsError
+from gateway.states import show
+
+GOOD: Final = 0
+FAILED: Final = 1
+WRONG_USE: Final = 2
+
+UTILISATION_WARNING: Final = 0.7
+UTILISATION_MAX: Final = 1.0
+READ_TIMEOUT_S: Final = 5.0
+READS_MAX: Final = 32
+"""Machines that `check` reads at the same moment."""
+STATUS_TIMEOUT_S: Final = 3.0
+_FAILURES: Final = frozenset(
+    {Reason.TIMEOUT, Reason.CONNECTION, Reason.REFUSED, Reason.ADDRESS, Reason.GARBLED, Reason.TYPE}
+)
+"""Reasons that mean the machine was not read; the others are things that it said itself."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run an agent command; exit codes are 0 good, 1 failed, 2 wrong use or settings."""
+    words = _parser().parse_args(list(argv))
+    logs.configure("agent", level=words.log_level)
+    try:
+        code: int = words.run(words)
+    except SettingsError as error:
+        return _complain(str(error), WRONG_USE)
+    except JournalError as error:
+        return _complain(f"machikoba agent: the outbox cannot be used: {error}", FAILED)
+    except ModuleNotFoundError as error:
+        return _complain(
+            f"machikoba agent: the package `{error.name}` is not installed. "
+            "Install it with: pip install 'machikoba[agent]'",
+            WRONG_USE,
+        )
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="machikoba agent",
+        description="Beside the machines: reads them, keeps every value, sends it to the hub. "
+        "It never writes to a machine.",
+        epilog="exit codes: 0 good; 1 failed (a machine, the outbox or the agent cannot be "
+        "reached); 2 wrong use or settings. Environment variables "
+        f"{ENVIRONMENT_PREFIX}<KEY>__<KEY> win over the file.",
+    )
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING"])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = _command(commands, "run", _run, "read, keep and send until told to stop")
+    check = _command(
+        commands, "check", _check, "judge the settings, plan the requests, read each machine once"
+    )
+    check.add_argument("--offline", action="store_true", help="do not read the machines")
+    read = _command(commands, "read", _read, "read one machine now and print it; sends nothing")
+    read.add_argument("machine", metavar="MACHINE", help="id of the machine")
+    read.add_argument("--timeout", type=float, default=READ_TIMEOUT_S, help="seconds (default 5)")
+    status = _command(commands, "status", _status, "how the running agent is doing")
+    for command in (read, status):
+        command.add_argument("--json", action="store_true", help="for programs")
+    for command in (run, check, read, status):
+        command.add_argument("--config", type=Path, required=True, help="settings (YAML)")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, words: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words)
+    command.set_defaults(run=run)
+    return command
+
+
+def _run(words: argparse.Namespace) -> int:
+    asyncio.run(serve(load(words.config)))
+    return GOOD
+
+
+def _check(words: argparse.Namespace) -> int:
+    config = strict(words.config)
+    signals = sum(len(machine.signals) for machine in config.machines)
+    _say(f"{words.config}: {len(config.machines)} machines, {signals} signals: no mistakes")
+    code = _show_plan(config)
+    for advice in _advice(config):
+        _say(f"advice: {advice}")
+    if words.offline or code != GOOD:
+        return code
+    readings = asyncio.run(_read_all(config))
+    _say("")
+    return _show_readings(config, readings)
+
+
+def _show_plan(config: AgentConfig) -> int:
+    plans = line_plans(config)
+    if not plans:
+        return GOOD
+    rows = [
+        (name, plan.requests, plan.addresses, f"{plan.requests_per_s:.1f}/s",
+         f"{plan.utilisation:.0%}{_verdict(plan.utilisation)}")
+        for name, plan in plans.items()
+    ]  # fmt: skip
+    _say("")
+    _table(("line", "requests", "registers", "rate", "utilisation"), rows)
+    busy = [name for name, plan in plans.items() if plan.utilisation > UTILISATION_MAX]
+    if busy:
+        remedy = "Read less often (`every:`), or allow larger requests (`max_gap:`, `max_read:`)"
+        return _complain(f"{busy[0]} cannot answer that much. {remedy}", WRONG_USE)
+    return GOOD
+
+
+def _verdict(utilisation: float) -> str:
+    if utilisation > UTILISATION_MAX:
+        return " TOO MUCH"
+    return " busy" if utilisation > UTILISATION_WARNING else ""
+
+
+def _advice(config: AgentConfig) -> Iterable[str]:
+    for machine in config.machines:
+        by_index = [
+            name for name, one in machine.signals.items() if (one.node or "").startswith("ns=")
+        ]
+        if by_index:
+            yield (
+                f"{machine.id}: {by_index[0]} names its namespace by number, which a server may"
+                " change at its next start; write nsu=<URI>; instead of ns=<number>;"
+            )
+        if not machine.state:
+            yield f"{machine.id} has no state rules, so its state stays unknown"
+    if config.ack == "none":
+        yield "ack: none: a value counts as sent once published; nobody says that it was stored"
+
+
+async def _read_all(config: AgentConfig) -> dict[str, tuple[Sample, ...]]:
+    gate = asyncio.Semaphore(READS_MAX)
+
+    async def read(machine: str) -> tuple[Sample, ...]:
+        async with gate:
+            return await _read_machine(config, machine, READ_TIMEOUT_S)
+
+    ids = [machine.id for machine in config.machines]
+    return dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
+
+
+async def _read_machine(config: AgentConfig, machine: str, timeout_s: float) -> tuple[Sample, ...]:
+    return await read_once(
+        config, machine, now_ms=utc_ms, rng=random.SystemRandom(), timeout_s=timeout_s
+    )
+
+
+def _show_readings(config: AgentConfig, readings: Mapping[str, Sequence[Sample]]) -> int:
+    failed = False
+    rows = []
+    for machine in config.machines:
+        samples = readings[machine.id]
+        bad = [sample for sample in samples if sample.quality is Quality.BAD]
+        failed = failed or any(sample.reason in _FAILURES for sample in bad)
+        few = ", ".join(f"{one.signal} ({_reason(one)})" for one in bad[:3])
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""  # noqa: PLR2004 (as above)
+        rows.append((machine.id, _way(machine), f"{len(samples) - len(bad)}/{len(samples)}",
+                     f"{few}{more}" if bad else ""))  # fmt: skip
+    _table(("machine", "at", "good", "not read"), rows)
+    return FAILED if failed else GOOD
+
+
+def _way(machine: MachineConfig) -> str:
+    if machine.modbus is not None:
+        return f"{machine.modbus.tcp} device {machine.modbus.device_id}"
+    return machine.opcua.url if machine.opcua is not None else ""
+
+
+def _read(words: argparse.Namespace) -> int:
+    config = load(words.config).config
+    machine = next((one for one in config.machines if one.id == words.machine), None)
+    if machine is None:
+        known = ", ".join(one.id for one in config.machines)
+        return _complain(
+            f"there is no usable machine {words.machine!r}. Usable: {known}", WRONG_USE
+        )
+    samples = asyncio.run(_read_machine(config, machine.id, words.timeout))
+    if words.json:
+        _say(json.dumps([_as_dict(sample, machine) for sample in samples], ensure_ascii=False))
+    else:
+        rows = [
+            (one.signal, show(one.value), machine.signals[one.signal].unit,
+             one.quality.name.lower() + (f" ({_reason(one)})" if one.reason else ""),
+             _clock(one.time_ms))
+            for one in samples
+        ]  # fmt: skip
+        _table(("signal", "value", "unit", "quality", "read at (UTC)"), rows)
+    unread = all(sample.reason in _FAILURES for sample in samples)
+    return FAILED if unread else GOOD
+
+
+def _as_dict(sample: Sample, machine: MachineConfig) -> dict[str, object]:
+    return {
+        "signal": sample.signal,
+        "value": sample.value,
+        "unit": machine.signals[sample.signal].unit or None,
+        "quality": sample.quality.name.lower(),
+        "reason": _reason(sample) if sample.reason else None,
+        "time_ms": sample.time_ms,
+    }
+
+
+def _status(words: argparse.Namespace) -> int:
+    config = load(words.config).config
+    text = _ask(config.data)
+    if text is None:
+        return _complain(f"no agent is running in {config.data}", FAILED)
+    if words.json:
+        _say(text)
+        return GOOD
+    said = json.loads(text)
+    _show_session(said)
+    _show_outbox(said)
+    _show_lines(said)
+    for problem in said["disabled"]:
+        _say(f"left out: {problem}")
+    return GOOD if said["healthy"] else FAILED
+
+
+def _ask(data: Path) -> str | None:
+    """Ask the running agent of this data directory; None when there is none."""
+    try:
+        port = int((data / PORT_FILE).read_text(encoding="ascii"))
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=STATUS_TIMEOUT_S)
+        link.request("GET", "/status.json")
+        return link.getresponse().read().decode()
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+
+
+def _show_session(said: Mapping[str, Any]) -> None:
+    session = said["session"]
+    up_s = (said["time_ms"] - said["started_ms"]) / 1000
+    hub = session["host"] or "none met yet"
+    _say(f"{said['site']}/{said['agent']}: version {said['version']}, up {_span(up_s)}, "
+         f"{said['machines']} machines")  # fmt: skip
+    _say(f"broker {'connected' if session['connected'] else 'not connected'}; hub {hub}, "
+         f"{'answering' if session['answered'] else 'not answering'}; "
+         f"{session['in_flight']} entries under way, {session['resent']} sent again")  # fmt: skip
+
+
+def _show_outbox(said: Mapping[str, Any]) -> None:
+    outbox = said["outbox"]
+    if not outbox["durable"]:
+        _say(f"outbox NOT WRITABLE: {outbox['trouble']}")
+    if "journal" not in outbox:
+        return
+    journal = outbox["journal"]
+    oldest = "none waiting"
+    if journal["oldest_ms"] is not None:
+        oldest = f"oldest {_span((said['time_ms'] - journal['oldest_ms']) / 1000)}"
+    left = outbox["hours_left"]
+    room = "unknown yet" if left is None else _span(left * 3600)
+    _say(f"outbox {journal['unsettled']} entries waiting ({oldest}), "
+         f"{journal['bytes'] / 1024**2:.1f} of {journal['bytes_max'] / 1024**2:.0f} MiB; "
+         f"the hub may stay away for {room}; "
+         f"{journal['dropped_samples']} values given up")  # fmt: skip
+
+
+def _show_lines(said: Mapping[str, Any]) -> None:
+    rows = [
+        (line["name"], "yes" if line["connected"] else "NO", f"{line['rtt_ms']:.1f} ms",
+         line["requests"], line["timeouts"], line["exceptions"], line["missed_polls"],
+         f"{line['utilisation']:.0%}", _unit_notes(line["units"]))
+        for line in said["lines"]
+    ]  # fmt: skip
+    _say("")
+    _table(
+        ("line", "connected", "round trip", "requests", "time-outs", "refused", "missed",
+         "utilisation", "silent machines"), rows,
+    )  # fmt: skip
+
+
+def _unit_notes(units: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(
+        f"{unit['machine']} ({Reason(unit['reason']).name.lower()}"
+        f"{', only probed' if unit['breaker_open'] else ''})"
+        for unit in units
+        if not unit["link"]
+    )
+
+
+def _reason(sample: Sample) -> str:
+    return sample.reason.name.lower().replace("_", " ")
+
+
+def _clock(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _span(duration_s: float) -> str:
+    for unit, size_s in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if duration_s >= 2 * size_s:
+            return f"{duration_s / size_s:.0f} {unit}"
+    return f"{max(0.0, duration_s):.0f} s"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns as wide as their widest cell."""
+    cells = [list(heads), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        _say("  ".join(padded).rstrip())
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"{text}\n")
+    return code
