@@ -22,7 +22,7 @@ class SeriesName(NamedTuple):
     signal: str
     unit: str | None = None
     kind: str = "double"
-    """double, boolean, int64 or string."""
+    """double, boolean, integer (exact as a double), int64 (maybe not, then text) or string."""
     counts: str | None = None
     """"good" or "scrap" when the signal counts parts."""
 

@@ -16,7 +16,7 @@ PROCESSES_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class SignalRecord:
-    """A signal as its birth declares it. `kind` is double, boolean, int64 or string."""
+    """A signal as its birth declares it. `kind` is double, boolean, integer, int64 or string."""
 
     name: str
     kind: str = "double"

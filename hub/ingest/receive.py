@@ -37,7 +37,7 @@ from hub.ingest.intake import Intake, Received
 from hub.ingest.quarantine import Quarantine
 from hub.ingest.replay import ForeignTables, Stored, mark_name, read_dropped
 from hub.ingest.rows import Message
-from hub.ingest.sessions import Session, Sessions, Told, read_bdseq, read_node_birth
+from hub.ingest.sessions import Session, Sessions, Told, kind_of, read_bdseq, read_node_birth
 from hub.ingest.states import StateRows
 from hub.live import Alarms, Counters, Live
 from hub.live.live import NOT_LIVE, OFFSET_BITS, order_key
@@ -566,7 +566,9 @@ class Ingest:
 
     def _describe_foreign(self, source: Source, metrics: Sequence[Metric], batch: Batch) -> None:
         signals = tuple(
-            SignalRecord(metric.name or "", unit=_unit(metric)) for metric in metrics if metric.name
+            SignalRecord(metric.name, kind_of(metric.datatype), _unit(metric))
+            for metric in metrics
+            if metric.name is not None and metric.datatype is not None
         )
         name = {"en": source.machine, "ja": source.machine}
         record = MachineRecord(

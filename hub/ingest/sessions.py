@@ -29,6 +29,9 @@ _KINDS: Final = {
     DataType.UUID: "string",
     DataType.FLOAT: "double",
     DataType.DOUBLE: "double",
+    DataType.INT64: "int64",
+    DataType.UINT64: "int64",
+    DataType.DATETIME: "int64",
 }
 _SCALAR_LAST: Final = DataType.UUID
 _NOT_ROWS: Final = frozenset({names.ENTRY, names.MACHINE, names.DROPPED, names.DROPPED_CAUSE})
@@ -280,6 +283,11 @@ def read_bdseq(payload: Payload) -> int | None:
     return next((_whole(m.value) for m in payload.metrics if m.name == names.BDSEQ), None)
 
 
+def kind_of(datatype: DataType) -> str:
+    """Name the kind of values; integers up to 32 bits are exact as a double, larger may not be."""
+    return _KINDS.get(datatype, "integer")
+
+
 def describe_series(index: SeriesIndex, series: int, metric: Metric) -> None:
     """Tell the index what a birth says of a series."""
     for record in _records([metric]):
@@ -287,7 +295,7 @@ def describe_series(index: SeriesIndex, series: int, metric: Metric) -> None:
 
 
 def _describe(index: SeriesIndex, series: int, record: MetricRecord) -> None:
-    kind = _KINDS.get(record.datatype, "int64")
+    kind = kind_of(record.datatype)
     index.describe(series, unit=record.unit, kind=kind, counts=record.counts)
 
 
@@ -309,7 +317,7 @@ def _machine(
     session: Session, machine: str, description: str | None, records: Iterable[MetricRecord]
 ) -> MachineRecord:
     signals = tuple(
-        SignalRecord(r.name, _KINDS.get(r.datatype, "int64"), r.unit, r.counts)
+        SignalRecord(r.name, kind_of(r.datatype), r.unit, r.counts)
         for r in records
         if not r.retired and not r.name.startswith(names.RESERVED) and r.datatype <= _SCALAR_LAST
     )

@@ -565,7 +565,7 @@ class Live:
             return None
         if kind == "boolean":
             return bool(number)
-        return int(number) if kind == "int64" else number
+        return int(number) if kind in {"integer", "int64"} else number
 
 
 def _texts_of(rows: NDArray[np.int64], text: Mapping[int, str]) -> dict[int, str]:
