@@ -21,6 +21,7 @@ from gateway.journal.storage import (
     Connection,
     Layout,
     Storage,
+    affordable,
     connect_sqlite,
     entry_crc,
     error_code,
@@ -82,6 +83,7 @@ class Journal:
         self._writing = Lock()
         self._memory = Lock()
         self._pages_max = storage.layout.pages
+        self._cramped = False
         self._next_space_check_ms = 0
         self._epoch = 0
         self._base = 0
@@ -107,7 +109,7 @@ class Journal:
         Raises JournalTooNew for a file of a newer program and JournalError where the place
         cannot be used. A damaged file does not stop the start: see `set_aside`.
         """
-        layout = Layout.within(budget.bytes_max)
+        layout = affordable(path, Layout.within(budget.bytes_max))
         storage, aside = open_storage(path, connect, layout, now_ms())
         journal = cls(storage, budget=budget, when_full=when_full, now_ms=now_ms, set_aside=aside)
         try:
@@ -159,7 +161,7 @@ class Journal:
         if sum(len(entry.key) + len(entry.body) for entry in entries) > self.batch_bytes_max:
             raise JournalFull(
                 f"a batch may have {self.batch_bytes_max} bytes in a journal of"
-                f" {self._budget.bytes_max} bytes: append less at a time"
+                f" {self._storage.layout.bytes_max} bytes: append less at a time"
             )
         with self._writing, self._storage.errors_explained():
             self._seek_space()
@@ -264,12 +266,12 @@ class Journal:
             entries=entries,
             unsettled=unsettled,
             bytes=self._storage.bytes_on_disk(),
-            bytes_max=self._budget.bytes_max,
+            bytes_max=self._storage.layout.bytes_max,
             bytes_free=max(self._pages_max * PAGE_BYTES - used + kept, 0),
             oldest_ms=oldest[0].time_ms if oldest else None,
             dropped_samples=sum(samples for _, samples in self._totals.values()),
             dropped={cause: samples for cause, (_, samples) in self._totals.items()},
-            cramped=self._pages_max < self._storage.layout.pages,
+            cramped=self._cramped,
         )
 
     def close(self) -> None:
@@ -447,7 +449,7 @@ class Journal:
             goal = max(short + spare, 1) * PAGE_BYTES
             if change.delete_settled(goal):
                 continue
-            cause = "disk-full" if self._pages_max < self._storage.layout.pages else "budget"
+            cause = "disk-full" if self._cramped else "budget"
             if not self._drop_oldest:
                 raise JournalFull(
                     f"{self._storage.path} is full ({cause}) with entries that are not settled"
@@ -506,26 +508,27 @@ class Journal:
 
     def _live_within_full_disk(self) -> None:
         """Give up the ballast and do with the pages that there are."""
-        if not self._storage.release_ballast() and self._pages_max < self._storage.layout.pages:
+        if not self._storage.release_ballast() and self._cramped:
             raise JournalError(f"no space left on the disk of {self._storage.path}")
-        if self._pages_max == self._storage.layout.pages:
+        if not self._cramped:
             log.warning("the disk of %s is full: it keeps its present size", self._storage.path)
-        self._storage.checkpoint()
+        self._cramped = True
         total, _ = self._storage.pages()
         self._pages_max = min(total, self._storage.layout.pages)
-        self._storage.limit_pages(self._pages_max)
         self._next_space_check_ms = self._now_ms() + SPACE_RETRY_MS
+        self._storage.checkpoint()
+        self._storage.limit_pages(self._pages_max)
 
     def _seek_space(self) -> None:
         """Go back to the full budget once the disk has room again."""
-        cramped = self._pages_max < self._storage.layout.pages
         now = self._now_ms()
         early = self._next_space_check_ms - SPACE_RETRY_MS <= now < self._next_space_check_ms
-        if not cramped or early:
+        if not self._cramped or early:
             return
         self._next_space_check_ms = now + SPACE_RETRY_MS
         if self._storage.keep_ballast():
             log.warning("the disk of %s has space again", self._storage.path)
+            self._cramped = False
             self._pages_max = self._storage.layout.pages
             self._storage.limit_pages(self._pages_max)
 

@@ -5,6 +5,7 @@ the absence of mmap keep clear of the WAL-reset fault of SQLite before 3.51.3, w
 connections that write or checkpoint.
 """
 
+import itertools
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Protocol
@@ -57,7 +58,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 """What brings a file from version N to N + 1; the version is `PRAGMA user_version`."""
 
-TABLES: Final = frozenset({"entries", "facts", "settled", "drops", "totals"})
 OWN_FACTS: Final = "journal/"
 """Facts under this prefix are the journal's own: epoch, base, next position, version."""
 
@@ -125,6 +125,7 @@ def _signed(crc: int) -> int:
 class Layout:
     """How a budget in bytes is divided."""
 
+    bytes_max: int
     wal_bytes: int
     ballast_bytes: int
     pages: int
@@ -141,7 +142,8 @@ class Layout:
         # Enough for a checkpoint of a usual WAL to grow the database when the disk is full.
         ballast = (checkpoint_pages + 8) * FRAME_BYTES
         pages = (bytes_max - wal - ballast - SHM_BYTES) // PAGE_BYTES - SPARE_PAGES
-        return cls(wal, ballast, pages, checkpoint_pages, min(wal // 4, pages * PAGE_BYTES // 4))
+        batch = min(wal // 4, pages * PAGE_BYTES // 4)
+        return cls(bytes_max, wal, ballast, pages, checkpoint_pages, batch)
 
 
 def error_code(error: sqlite3.Error) -> int:
@@ -317,6 +319,24 @@ class Storage:
         return self._reader
 
 
+def affordable(path: Path, layout: Layout) -> Layout:
+    """Give the layout that the disk has room for: SQLite can do nothing at all on a full one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = sum(_size(_beside(path, end)) for end in ("", "-wal", "-shm", "-ballast"))
+    room = own + shutil.disk_usage(path.parent).free * 3 // 4
+    if layout.bytes_max <= room:
+        return layout
+    smaller = Layout.within(max(room, BYTES_MIN))
+    log.warning(
+        "the disk has no room for %d bytes: %s makes do with %d",
+        layout.bytes_max,
+        path,
+        smaller.bytes_max,
+    )
+    # What is stored already stays.
+    return replace(smaller, pages=max(smaller.pages, min(_size(path) // PAGE_BYTES, layout.pages)))
+
+
 def open_storage(
     path: Path, connect: Connect, layout: Layout, now_ms: int
 ) -> tuple[Storage, Path | None]:
@@ -325,7 +345,6 @@ def open_storage(
     Returns the storage, and where a damaged predecessor was put. Raises JournalTooNew for a file
     of a newer program, and JournalError where the place cannot be used at all.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         raise JournalError(f"{path} is not a file; name another place for the journal")
     aside = None
@@ -432,12 +451,21 @@ def _examine(storage: Storage) -> None:
         (row, *_) = storage.query("PRAGMA quick_check(1)")
         if row[0] != "ok":
             raise JournalCorrupt(str(row[0]))
-    tables = {row[0] for row in storage.query("SELECT name FROM sqlite_master WHERE type='table'")}
-    if not tables >= TABLES:
-        raise JournalCorrupt("tables are missing")
+    if set(storage.query("SELECT sql FROM sqlite_master")) != _schema():
+        raise JournalCorrupt("the schema is not what was written")
     for name, value, crc in storage.query("SELECT CAST(name AS BLOB), value, crc FROM facts"):
         if _signed(zlib.crc32(value, zlib.crc32(name))) != crc:
             raise JournalCorrupt(f"the fact {name!r} is not what was written")
+
+
+def _schema() -> set[tuple[str | None]]:
+    """Give what the present version's schema looks like, by making one in memory."""
+    memory = connect_sqlite(Path(":memory:"))
+    for statement in itertools.chain.from_iterable(MIGRATIONS):
+        memory.execute(statement)
+    schema = set(memory.execute("SELECT sql FROM sqlite_master"))
+    memory.close()
+    return schema
 
 
 def _set_aside(path: Path, cause: str, now_ms: int) -> Path:

@@ -42,7 +42,7 @@ def opened(path: Path, clock: Clock) -> Iterator[Callable[..., Journal]]:
     journals: list[Journal] = []
     numbers = random.Random(7)
 
-    def open_journal(**changes: Any) -> Journal:
+    def open_journal(path: Path = path, **changes: Any) -> Journal:
         budget = {"bytes_max": 4 * MIB, "age_max_s": 30 * DAY_S, "keep_settled_s": DAY_S}
         options: dict[str, Any] = {
             "when_full": "drop_oldest",
