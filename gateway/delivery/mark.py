@@ -50,6 +50,7 @@ class Mark:
         "durable",
         "durable_version",
         "epoch",
+        "forked",
         "judged",
         "site",
         "version",
@@ -61,6 +62,8 @@ class Mark:
         self.agent = agent
         self.epoch = epoch
         self.born_ms = 0
+        self.forked = False
+        """The last birth announced numbers that are settled already: they mean something else."""
         self.judged = Ledger()
         self.durable = Ledger()
         self.version = 0

@@ -69,7 +69,7 @@ class Receiver:
         self._saving: list[Mark] = []
         self._forgotten: set[str] = set()
         self._saving_forgotten: frozenset[str] = frozenset()
-        self._due: set[Mark] = set()
+        self._due: dict[Mark, None] = {}  # a set would acknowledge in another order each run
         self._asked: OrderedDict[_Key, _Asked] = OrderedDict()
         self._to_ask: set[_Key] = set()
         self._unanswered: set[_Key] = set()
@@ -97,8 +97,9 @@ class Receiver:
         node = self._nodes.setdefault(key, _Node())
         mark = node.marks.get(birth.epoch) or self._new_mark(node, key, birth.epoch, now_ms)
         node.marks.move_to_end(birth.epoch)
-        forked = mark.judged.settled.highest >= birth.next
-        lost = [] if forked or birth.first > birth.next else mark.lose_below(birth.first)
+        # The agent will begin a new epoch; what is still on its way under this one comes again.
+        mark.forked = mark.judged.settled.highest >= birth.next
+        lost = [] if mark.forked or birth.first > birth.next else mark.lose_below(birth.first)
         node.answers[birth.epoch] = (birth.bdseq, mark.version)
         self._unanswered.add(key)
         self._note(mark)
@@ -108,10 +109,10 @@ class Receiver:
         """Judge entries: True is new and must be stored, False must not be (again).
 
         False means a duplicate, or an entry that cannot be accepted now and will come again.
-        Entries of an unknown epoch are all refused, and a rebirth is asked.
+        Entries of an unknown or forked epoch are all refused, and a rebirth is asked.
         """
         mark = self._mark(site, agent, epoch)
-        if mark is None:
+        if mark is None or mark.forked:
             self._ask((site, agent))
             return [False] * len(offsets)
         if not offsets:
@@ -128,7 +129,7 @@ class Receiver:
     def dropped(self, site: str, agent: str, epoch: int, first: int, last: int) -> None:
         """Settle offsets (inclusive) that the agent declares dropped."""
         mark = self._mark(site, agent, epoch)
-        if mark is not None:
+        if mark is not None and not mark.forked:
             mark.drop(first, last)
             self._note(mark)
 
@@ -211,7 +212,7 @@ class Receiver:
         if len(node.marks) > EPOCHS_MAX:
             oldest, old = node.marks.popitem(last=False)
             node.answers.pop(oldest, None)
-            self._due.discard(old)
+            self._due.pop(old, None)
             self._changed.pop(old.name, None)
             self._forgotten.add(old.name)
         return mark
@@ -227,7 +228,7 @@ class Receiver:
             mark.ack_due = now
         elif mark not in self._due:
             mark.ack_due = now + ACK_AFTER_MS
-        self._due.add(mark)
+        self._due[mark] = None
 
     def _answerable(self) -> list[tuple[_Key, int]]:
         """List the births whose marks are durable to the point needed for an honest answer."""
@@ -239,7 +240,7 @@ class Receiver:
         ]
 
     def _acknowledge(self, mark: Mark, now_ms: int, session: int | None = None) -> Outgoing:
-        self._due.discard(mark)
+        self._due.pop(mark, None)
         mark.waiting = 0
         settled = mark.durable.settled
         ranges = tuple(settled.runs_above(settled.mark, RANGES_MAX))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.delivery.commands import Ack, CommandError, asks_rebirth, read_ack
+from gateway.delivery.commands import RANGES_MAX, Ack, CommandError, asks_rebirth, read_ack
 from gateway.delivery.host import HostWatch
 from gateway.delivery.intervals import FIRST_OFFSET, IntervalSet
 from gateway.delivery.lanes import Flights, Lane, Pace, Patience, resend_after_ms
@@ -112,7 +112,8 @@ class Sender:
         self._birth_at: int | None = None
         self._birth_tries = 0
         self._rebirth_allowed_at = 0
-        self._gap_birth_at = 0
+        self._gap_birth_at: int | None = None
+        self._gap_birth_allowed_at = 0
 
         self._fresh: deque[Entry] = deque()
         self._settled = IntervalSet()
@@ -152,6 +153,7 @@ class Sender:
         self._birth_at = now if self._primary is None else None
         self._birth_tries = 0
         self._rebirth_allowed_at = now
+        self._gap_birth_at = None
 
     def disconnected(self, now_ms: int) -> None:
         """The connection is lost or closed."""
@@ -226,6 +228,7 @@ class Sender:
             return [death]
         if not self._connected or self.wants_reconnect:
             return []
+        self._mind_the_gap(now)
         messages: list[Outgoing] = []
         if self._birth_at is not None and self._birth_at <= now:
             messages += self._give_birth(now, now_ms)
@@ -246,7 +249,7 @@ class Sender:
             return None
         times = [self._birth_at]
         if self._born:
-            times += [self._flights.next_deadline(), self._patience.deadline]
+            times += [self._flights.next_deadline(), self._patience.deadline, self._gap_birth_at]
             if self._births_stale or self._fresh:
                 times.append(self._time.now)
             if self._backlog_may_go() and self._flights.room(Lane.BACKLOG) > 0:
@@ -289,6 +292,21 @@ class Sender:
     def _want_birth(self, now: int) -> None:
         at = max(now, self._rebirth_allowed_at)
         self._birth_at = at if self._birth_at is None else min(self._birth_at, at)
+
+    def _hub_misses_what_is_gone(self) -> bool:
+        return self._settled.mark < self._storage.first - 1
+
+    def _mind_the_gap(self, now: int) -> None:
+        """Tell a hub that waits for entries no longer held so: a birth names the first one held.
+
+        Usually the entry that declares a drop gets there first, so this waits its turn.
+        """
+        if not self._answered or self._gap_birth_at is None or now < self._gap_birth_at:
+            return
+        self._gap_birth_at = None
+        if self._hub_misses_what_is_gone():
+            self._gap_birth_allowed_at = now + GAP_REBIRTH_MS
+            self._want_birth(now)
 
     def _is_unannounced(self, entry: Entry) -> bool:
         return bool(entry.key) and entry.key not in self._session.announced
@@ -348,11 +366,22 @@ class Sender:
             self._answered = True
             self._birth_at, self._birth_tries = None, 0
         self._watch.online = True
-        self._settle(claimed, anew=ack.session is not None or ack.offset < self._settled.mark)
+        self._settle(claimed, anew=ack.session is not None or self._hub_knows_less(ack, claimed))
         self._patience.heard(now, waiting=len(self._flights) > 0)
-        if claimed.mark < self._storage.first - 1 and now >= self._gap_birth_at:
-            self._gap_birth_at = now + GAP_REBIRTH_MS
-            self._want_birth(now)  # the hub waits for what is gone, and must be told so
+        if self._hub_misses_what_is_gone() and self._gap_birth_at is None:
+            self._gap_birth_at = max(now + REBIRTH_MS, self._gap_birth_allowed_at)
+
+    def _hub_knows_less(self, ack: Ack, claimed: IntervalSet) -> bool:
+        """Tell whether the hub has forgotten what it had settled, as one restored from a back-up.
+
+        A list of ranges that is full says nothing of what lies above it.
+        """
+        horizon = claimed.highest if len(ack.ranges) == RANGES_MAX else self._settled.highest
+        return any(
+            True
+            for first, last in self._settled.runs()
+            for _ in claimed.gaps(first, min(last, horizon))
+        )
 
     def _settle(self, claimed: IntervalSet, *, anew: bool) -> None:
         """Take over what the hub has settled; `anew` when it may know less than it did."""
@@ -426,24 +455,26 @@ class Sender:
             self._probe = False
             for entry in probes:
                 self._look_again(entry.offset)
-            return [self._send(entry, None, now, now_ms) for entry in probes]
+            return [self._send(entry, None, now, now_ms, again=True) for entry in probes]
         if not self._backlog_may_go():
             return []
         entries = self._pick(min(credit, self._flights.room(Lane.BACKLOG)))
         self._pace.spend(len(entries))
-        return [self._send(entry, Lane.BACKLOG, now, now_ms) for entry in entries]
+        return [self._send(entry, Lane.BACKLOG, now, now_ms, again=True) for entry in entries]
 
     def _backlog_may_go(self) -> bool:
         return self._answered and not self._patience.paused and self._cursor < self._head
 
-    def _send(self, entry: Entry, lane: Lane | None, now: int, now_ms: int) -> Outgoing:
+    def _send(
+        self, entry: Entry, lane: Lane | None, now: int, now_ms: int, *, again: bool = False
+    ) -> Outgoing:
+        """Format one entry; `again` marks values that are no longer the latest."""
         self._lineage.sent(entry.offset)
         if lane is not None:
             self._resent += self._flights.take_off(entry.offset, lane, now)
         if self._acknowledged:
             self._patience.sent(now)
-        historical = lane is Lane.BACKLOG or (lane is None and entry.offset + 1 < self._head)
-        message = self._session.data(entry, self._storage.epoch, now_ms, historical=historical)
+        message = self._session.data(entry, self._storage.epoch, now_ms, historical=again)
         return message if self._acknowledged else replace(message, token=entry.offset)
 
     def _pick(self, limit: int) -> list[Entry]:
