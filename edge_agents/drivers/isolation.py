@@ -26,7 +26,7 @@ from gateway.model import Quality, Reason, Sample
 log = logging.getLogger(__name__)
 
 COMMAND: Final = (sys.executable, "-m", "edge_agents.drivers.opcua_child")
-MEMORY_BYTES_MAX: Final = 512 * 1024**2
+MEMORY_BYTES_MAX: Final = 384 * 1024**2
 """Address space of one child; an interpreter with the library takes about a third of it."""
 SILENT_S: Final = 8.0
 """A child tells every second that it lives, and blames a culprit after four."""
@@ -100,7 +100,7 @@ class IsolatedServer:
         """Say that nothing is known of the machines any more."""
         self._status = None
         for presence in self._presences.values():
-            presence.lose(Reason.UNKNOWN)
+            presence.lose(Reason.CONNECTION)
             presence.silent(cause)
 
 
@@ -188,22 +188,22 @@ class Nursery:
             log.warning("a child that reads %s: %s", _named(child), cause)
             for server in child.servers.values():
                 server.lose(cause)
-            self._part_suspects(child)
+            if self._part_suspects(child):
+                continue  # the others had no part in it and go on at once
             if time.monotonic() - began_s > HEALTHY_S:
                 child.backoff.reset()
             await asyncio.sleep(child.backoff.next_s())
         await self._close_if_empty(child)
 
-    def _part_suspects(self, child: _Child) -> None:
-        """Move the servers to blame to children of their own."""
-        if child.solitary:
-            return
-        if len(child.servers) == 1:
-            return  # it is alone already
-        for number, server in list(child.servers.items()):
-            if server.suspect:
-                del child.servers[number]
-                self._admit(number, server)
+    def _part_suspects(self, child: _Child) -> bool:
+        """Move the servers to blame to children of their own; tell whether there were any."""
+        if child.solitary or len(child.servers) == 1:
+            return False  # the harm cannot be made less
+        suspects = {number: one for number, one in child.servers.items() if one.suspect}
+        for number, server in suspects.items():
+            del child.servers[number]
+            self._admit(number, server)
+        return bool(suspects)
 
     async def _one_life(self, child: _Child) -> str:
         """Run one process until it fails; say why it did."""

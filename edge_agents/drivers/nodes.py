@@ -52,6 +52,8 @@ class Server:
     """Path of the only certificate that the server may show."""
     identity_dir: str = ""
     timeout_s: float = 4.0
+    keep_alive_s: float = 3.0
+    """How often the server is asked whether it is there."""
     subscribe: bool = True
 
 

@@ -44,7 +44,6 @@ BATCH: Final = 100
 QUEUE_SIZE: Final = 20
 """Changes that the server keeps per node between two publications."""
 PUBLISH_MS_MAX: Final = 200
-KEEP_ALIVE_S: Final = 3.0
 SUBSCRIPTION_KEEP_ALIVE_S: Final = 10.0
 SUBSCRIPTION_SILENT_S: Final = 35.0
 SUBSCRIPTION_LIFETIME_S: Final = 60.0
@@ -329,7 +328,9 @@ class _Conversation:
     async def attend(self, rng: random.Random) -> NoReturn:
         """Do what is due, until the connection is lost."""
         now_s = self._monotonic()
-        self._jobs.set(_Job(self._ask_whether_there), due_s=now_s, period_s=KEEP_ALIVE_S)
+        self._jobs.set(
+            _Job(self._ask_whether_there), due_s=now_s, period_s=self._server.keep_alive_s
+        )
         retry = Backoff(rng, first_s=RETRY_FIRST_S, longest_s=RETRY_LAST_S)
         retrying = _Job(self._retry_unknown)
         self._jobs.set(retrying, due_s=now_s + retry.next_s(), period_s=RETRY_LAST_S)

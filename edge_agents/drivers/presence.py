@@ -43,8 +43,7 @@ class Presence:
 
     def read(self, at_ms: int, samples: tuple[Sample, ...]) -> None:
         """Deliver what the machine answered; without samples, that it answered."""
-        if self._lost:
-            self._lost.difference_update(sample.signal for sample in samples)
+        self._remember(samples)
         self._deliver(Delivery(self.machine, at_ms, samples, link=True))
 
     def lose(
@@ -68,16 +67,19 @@ class Presence:
 
         There, a loss is said once; but there may be forgotten, with its process, and begun anew.
         """
-        told = [one for one in delivery.samples if not self._known_bad(one)]
-        for one in told:
-            if one.quality is Quality.BAD:
-                self._lost.add(one.signal)
-            else:
-                self._lost.discard(one.signal)
+        told = tuple(one for one in delivery.samples if not self._known_bad(one))
+        self._remember(told)
         if delivery.link:
             self.answers()
         self._link = delivery.link
-        self._deliver(Delivery(self.machine, delivery.at_ms, tuple(told), link=delivery.link))
+        self._deliver(Delivery(self.machine, delivery.at_ms, told, link=delivery.link))
+
+    def _remember(self, samples: Iterable[Sample]) -> None:
+        for one in samples:
+            if one.quality is Quality.BAD:
+                self._lost.add(one.signal)
+            elif self._lost:
+                self._lost.discard(one.signal)
 
     def _known_bad(self, sample: Sample) -> bool:
         return sample.quality is Quality.BAD and sample.signal in self._lost
