@@ -166,10 +166,10 @@ class Sampler:
         return list(self._tell_link(link=delivery.link, now=now))
 
     def _tell_link(self, *, link: bool, now: Moment) -> Iterator[Sample]:
-        if self._link is None:
-            yield Sample(names.MAX_AGE, self._promise_ms, now.utc_ms)
         self._link = link
         self._link_told_ms = now.steady_ms
+        # The promise goes along each time: a hub that starts anew has only entries to go by.
+        yield Sample(names.MAX_AGE, self._promise_ms, now.utc_ms)
         yield Sample(names.LINK, link, now.utc_ms)
         if self._read_at_ms is not None:
             yield Sample(names.READ_AT, self._read_at_ms, now.utc_ms)

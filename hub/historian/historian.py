@@ -119,7 +119,10 @@ class Historian(Protocol):
         """Tell how far a counter advanced in `span`, across resets; None if unknown."""
 
     def latest(self) -> list[Latest]:
-        """Give the newest value of every signal, to restore live state after a restart."""
+        """Give the newest value of every signal, to restore live state after a restart.
+
+        What a machine was last said to be doing comes as its reserved signals.
+        """
 
     def maintain(self, now_ms: int) -> None:
         """Bring roll-ups up to date, archive closed days, forget what retention says."""

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.model import State
+from gateway.sparkplug import names
 from hub.columns import Columns, SeriesIndex, StateChange
 from hub.historian import Cursor, Span, WriteBatch, open_historian
 
@@ -225,3 +226,23 @@ def test_raw_samples_are_forgotten_after_their_time_and_roll_ups_later(historian
 
     assert [row[1] for row in found.rows] == [1.0, None]
     assert [row[1] for row in gone.rows] == [None, None]
+
+
+def test_the_state_last_said_restores_live_state(historian):
+    changes = [
+        StateChange("ota", "mc-100", T0, State.IDLE, "", "power 0.2 < 1"),
+        StateChange("ota", "mc-100", T0 + 9, State.DOWN, "machine-alarm", "alarm"),
+        StateChange("ota", "mc-200", T0 + 5, State.RUNNING, "", "rpm 900 > 50"),
+    ]
+    historian.write(WriteBatch(Columns.empty(), changes))
+
+    found = {(row.machine, row.signal): (row.time_ms, row.value) for row in historian.latest()}
+
+    assert found == {
+        ("mc-100", names.STATE): (T0 + 9, "down"),
+        ("mc-100", names.STATE_REASON): (T0 + 9, "machine-alarm"),
+        ("mc-100", names.STATE_EVIDENCE): (T0 + 9, "alarm"),
+        ("mc-200", names.STATE): (T0 + 5, "running"),
+        ("mc-200", names.STATE_REASON): (T0 + 5, ""),
+        ("mc-200", names.STATE_EVIDENCE): (T0 + 5, "rpm 900 > 50"),
+    }

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.model import Quality, State, Value
+from gateway.sparkplug import names
 from hub.columns import Columns, SeriesIndex, SeriesName, StateChange
 from hub.historian.duck.archive import Archive
 from hub.historian.historian import (
@@ -192,7 +193,7 @@ class DuckHistorian:
             [self._recent_ms()],
         ).fetchall()
         texts = self._latest_texts()
-        return [_latest(row, texts) for row in rows]
+        return [_latest(row, texts) for row in rows] + self._latest_states()
 
     def maintain(self, now_ms: int) -> None:
         """Recompute dirty minutes, archive a closed day, forget what retention says."""
@@ -361,6 +362,20 @@ class DuckHistorian:
                FROM sample_text JOIN series ON series.id = series GROUP BY ALL"""
         ).fetchall()
         return {row[:3]: row[3:] for row in rows}
+
+    def _latest_states(self) -> list[Latest]:
+        """Give the state that each machine was last said to be in, as its reserved signals."""
+        rows = self._read(
+            """SELECT site, machine, max(ts_ms), arg_max(state, (ts_ms, rowid)),
+                 arg_max(reason, (ts_ms, rowid)), arg_max(evidence, (ts_ms, rowid))
+               FROM machine_state GROUP BY ALL"""
+        ).fetchall()
+        said = (names.STATE, names.STATE_REASON, names.STATE_EVIDENCE)
+        return [
+            Latest(site, machine, name, time_ms, text, 0, 0)
+            for site, machine, time_ms, *texts in rows
+            for name, text in zip(said, texts, strict=True)
+        ]
 
     def _roll_up(self, now_ms: int) -> None:
         """Recompute the dirty minutes that have closed, and the hours they belong to."""
