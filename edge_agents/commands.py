@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import http.client
+import importlib.util
 import json
 import random
 import sys
@@ -91,19 +92,36 @@ def _command(commands: Any, name: str, run: Any, words: str) -> argparse.Argumen
 
 
 def _run(words: argparse.Namespace) -> int:
-    asyncio.run(serve(load(words.config)))
+    loaded = load(words.config)
+    _require_packages(loaded.config)
+    asyncio.run(serve(loaded))
     return GOOD
+
+
+def _require_packages(config: AgentConfig) -> None:
+    """Raise ModuleNotFoundError here rather than in the processes that read OPC UA."""
+    if any(machine.opcua is not None for machine in config.machines) and not _is_there("asyncua"):
+        raise ModuleNotFoundError(name="asyncua")
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a package that was withdrawn from this process
+        return False
 
 
 def _check(words: argparse.Namespace) -> int:
     config = strict(words.config)
     signals = sum(len(machine.signals) for machine in config.machines)
-    _say(f"{words.config}: {len(config.machines)} machines, {signals} signals: no mistakes")
+    said = f"{_count(len(config.machines), 'machine')}, {_count(signals, 'signal')}"
+    _say(f"{words.config}: {said}: no mistakes")
     code = _show_plan(config)
     for advice in _advice(config):
         _say(f"advice: {advice}")
     if words.offline or code != GOOD:
         return code
+    _require_packages(config)
     readings = asyncio.run(_read_all(config))
     _say("")
     return _show_readings(config, readings)
@@ -195,6 +213,7 @@ def _read(words: argparse.Namespace) -> int:
         return _complain(
             f"there is no usable machine {words.machine!r}. Usable: {known}", WRONG_USE
         )
+    _require_packages(config)
     samples = asyncio.run(_read_machine(config, machine.id, words.timeout))
     if words.json:
         _say(json.dumps([_as_dict(sample, machine) for sample in samples], ensure_ascii=False))
@@ -254,7 +273,7 @@ def _show_session(said: Mapping[str, Any]) -> None:
     up_s = (said["time_ms"] - said["started_ms"]) / 1000
     hub = session["host"] or "none met yet"
     _say(f"{said['site']}/{said['agent']}: version {said['version']}, up {_span(up_s)}, "
-         f"{said['machines']} machines")  # fmt: skip
+         f"{_count(said['machines'], 'machine')}")  # fmt: skip
     _say(f"broker {'connected' if session['connected'] else 'not connected'}; hub {hub}, "
          f"{'answering' if session['answered'] else 'not answering'}; "
          f"{session['in_flight']} entries under way, {session['resent']} sent again")  # fmt: skip
@@ -314,6 +333,10 @@ def _span(duration_s: float) -> str:
         if duration_s >= 2 * size_s:
             return f"{duration_s / size_s:.0f} {unit}"
     return f"{max(0.0, duration_s):.0f} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
