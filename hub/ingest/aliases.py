@@ -63,15 +63,12 @@ class AliasTable:
         """Tell what a name stands for, or None when no birth has told."""
         return self._names.get((device, name))
 
-    def __len__(self) -> int:
-        return len(self._aliases) + len(self._names)
-
 
 class AliasTables:
     """All alias tables of a hub. Used from one thread."""
 
     def __init__(self) -> None:
-        self._tables: list[AliasTable] = []
+        self._tables: dict[AliasTable, None] = {}
         self._end = 0
         self.series: NDArray[np.int32] = np.empty(0, np.int32)
         """Series of each place, or UNKNOWN or IGNORED."""
@@ -82,16 +79,21 @@ class AliasTables:
     def add(self) -> AliasTable:
         """Make an empty table."""
         table = AliasTable(self)
-        self._tables.append(table)
+        self._tables[table] = None
         return table
 
     def forget(self, table: AliasTable) -> None:
         """Drop a table that no message will need again; its room is won back later."""
-        self._tables.remove(table)
+        del self._tables[table]
         table.room = 0
 
     def place(self, table: AliasTable, at: int, signal: Signal) -> None:
-        """Write one regular alias into the shared arrays. Called by `AliasTable.learn`."""
+        """Write one regular alias into the shared arrays. Called by `AliasTable.learn`.
+
+        A table that was forgotten has no place there any more; its aliases are found one by one.
+        """
+        if table not in self._tables:
+            return
         if at >= table.room:
             self._widen(table, at + 1)
         self.series[table.start + at] = signal.series

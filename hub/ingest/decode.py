@@ -43,8 +43,8 @@ CLOCK_FIRST_MS: Final = 946_684_800_000
 CLOCK_AHEAD_MS: Final = 600_000
 """How far a sample may be ahead of its arrival before its clock is held to be wrong."""
 
-_WORTHWHILE_BYTES: Final = 2_500
-"""Below this the general way is faster than to set up arrays (benchmarks/decode.py)."""
+_WORTHWHILE_BYTES: Final = 700
+"""Below this the general way is faster than to set up arrays."""
 _SEQ_MAX: Final = 255
 _INT64_MAX: Final = 2**63 - 1
 
@@ -184,7 +184,7 @@ def _finish(batch: Batch, parts: Sequence[Rows], refused: list[Refusal]) -> Deco
     np.maximum.at(newest_ms, rows.message, time_ms)
     replayed = np.zeros(len(batch.messages), np.bool_)
     replayed[rows.message[rows.historical]] = True
-    _mark_wrong_clocks(rows, batch.received_ms())
+    _mark_wrong_clocks(rows, batch.received_ms)
     columns = Columns(
         series=rows.series,
         time_ms=time_ms,
@@ -199,11 +199,10 @@ def _finish(batch: Batch, parts: Sequence[Rows], refused: list[Refusal]) -> Deco
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
-    """Put rows together in the order of their keys."""
+    """Put rows together in the order of their keys; each part is in that order already."""
+    parts = [part for part in parts if len(part.key)] or parts[:1]
     if len(parts) == 1:
         return parts[0]
-    if not parts:
-        return RowList().rows()
     text: dict[int, str] = {}
     for part in parts:
         text.update(part.text)
@@ -244,6 +243,8 @@ def _without_ties(rows: Rows) -> NDArray[np.int64]:
     In the order of time, each row comes at least 1 ms after the one before it.
     """
     pair = rows.message.astype(np.int64) << 32 | rows.series
+    if (pair[1:] > pair[:-1]).all():
+        return rows.time_ms
     pairs = np.sort(pair)
     if not (pairs[1:] == pairs[:-1]).any():
         return rows.time_ms

@@ -12,6 +12,7 @@ and a time of six, then perhaps ``is_historical``, then a value of fixed width.
 
 from collections import defaultdict
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -68,22 +69,28 @@ _ENTRY_LENGTH: Final = _ENTRY_POINT + 16
 _SEQ_MAX: Final = 255
 _GOOD: Final = (Quality.GOOD, Reason.NONE)
 _LONG_TYPES: Final = frozenset({DataType.INT64, DataType.UINT64, DataType.DATETIME})
+# Datatypes that are alike on the wire, for the values read here, count as the first of them.
+_ALIKE: Final = np.arange(256, dtype=np.uint8)
+_ALIKE[[*_LONG_TYPES]] = DataType.INT64
+_ALIKE[[*TEXT_TYPES]] = DataType.STRING
 _LONG_BYTES_MAX: Final = 9
 _SKELETONS_MAX: Final = 8
 """How many layouts to look for among messages of one length before walking each of them."""
-_ALIKE_MIN: Final = 6
+_EQUALS_MIN: Final = 16
 """How many messages make it worthwhile to look for a common layout."""
 _WORD: Final = np.dtype("<u8")
+_START: Final = attrgetter("start")
+_ROOM: Final = attrgetter("room")
 
 # One metric as a record, read from the first byte of its content; fields overlap on purpose.
 _RECORD: Final = np.dtype(
     {
         "names": [
-            *("head", "time", "mark", "tag", "double", "float", "boolean"),
-            *("tag_marked", "double_marked", "float_marked", "boolean_marked"),
+            *("head", "time", "mark", "tag", "double", "float", "boolean", "long"),
+            *("tag_marked", "double_marked", "float_marked", "boolean_marked", "long_marked"),
         ],
-        "formats": ["<u4", "<u8", "<u2", "u1", "<f8", "<f4", "u1", "u1", "<f8", "<f4", "u1"],
-        "offsets": [0, 4, 10, 10, 11, 11, 11, 12, 13, 13, 13],
+        "formats": ["<u4", "<u8", "<u2", *["u1", "<f8", "<f4", "u1", "<u8"] * 2],
+        "offsets": [0, 4, 10, 10, 11, 11, 11, 11, 12, 13, 13, 13, 13],
         "itemsize": 24,
     }
 )
@@ -93,6 +100,11 @@ _HEAD_BITS: Final = np.uint32(0x18008010)
 # Five bytes with continuation and one without.
 _TIME_MASK: Final = np.uint64(0x0000808080808080)
 _TIME_BITS: Final = np.uint64(0x0000008080808080)
+_TIME_INSIDE: Final = np.uint64(0x0000FFFFFFFFFFFF)
+_MORE_BITS: Final = np.uint64(0x8080808080808080)
+_VARINT_BYTES_MAX: Final = 7
+_TEXT_AT: Final = _HEAD + 2
+_TEXT_AT_MARKED: Final = _TEXT_AT + len(_HISTORICAL)
 _MARK: Final = np.uint16(int.from_bytes(_HISTORICAL, "little"))
 # (field of the record, tag, bytes of tag and value, datatype that the birth must have told)
 _SHAPES: Final = (
@@ -108,7 +120,7 @@ class Regular:
 
     parts: list[Rows]
     left: list[int]
-    """Indexes of the messages that need the general way; they have no rows here."""
+    """Messages that need the general way, in order of their indexes; they have no rows here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +255,7 @@ class _Found:
         self._headers.append((index, entry, start + skeleton.seq, seq_length))
 
     def arrays(self) -> tuple[_Ints, _Ints, _Ints, _Ints]:
-        """Return position, length and message of all metrics, and the headers.
+        """Return position, length and message of all metrics, by position, and the headers.
 
         A header is: index, position of the entry (-1: none), position and length of ``seq``.
         """
@@ -255,13 +267,12 @@ class _Found:
             messages,
             headers,
         )
-        at, length, message, header = zip(singles, *self._groups, strict=True)
-        return (
-            np.concatenate(at),
-            np.concatenate(length),
-            np.concatenate(message),
-            np.concatenate(header),
-        )
+        groups = list(zip(singles, *self._groups, strict=True))
+        at, length, message, header = (np.concatenate(group) for group in groups)
+        if (at[1:] > at[:-1]).all():
+            return at, length, message, header
+        order = np.argsort(at, kind="stable")
+        return at[order], length[order], message[order], header
 
 
 class _Reader:
@@ -270,9 +281,8 @@ class _Reader:
     def __init__(self, batch: Batch, tables: AliasTables) -> None:
         self._batch = batch
         self._tables = tables
-        payloads = [message.payload for message in batch.messages]
         # The last metric is read as a record too, which may reach beyond the end.
-        self._joined = b"".join([*payloads, bytes(_RECORD.itemsize)])
+        self._joined = b"".join([*batch.payloads, bytes(_RECORD.itemsize)])
         self._bytes = np.frombuffer(self._joined, np.uint8)
         self._odd: set[int] = set()
 
@@ -285,13 +295,13 @@ class _Reader:
         odd = sorted(self._odd)
         if odd:
             parts = [part.where(~np.isin(part.message, odd)) for part in parts]
-        return Regular(parts, found.left + odd)
+        return Regular(parts, sorted(found.left + odd))
 
     def _walk(self) -> _Found:
         found = _Found()
         by_size: defaultdict[int, list[int]] = defaultdict(list)
-        for index, message in enumerate(self._batch.messages):
-            by_size[len(message.payload)].append(index)
+        for index, size in enumerate(self._batch.lengths.tolist()):
+            by_size[size].append(index)
         for size, indexes in by_size.items():
             if size > self._batch.limits.payload_bytes:
                 found.left += indexes
@@ -303,9 +313,9 @@ class _Reader:
         """Walk messages of one length, many of which may have the layout of the first."""
         starts = self._batch.starts
         for _ in range(_SKELETONS_MAX):
-            if len(rest) < _ALIKE_MIN:
+            if len(rest) < _EQUALS_MIN:
                 break
-            payload = self._batch.messages[rest[0]].payload
+            payload = self._batch.payloads[rest[0]]
             skeleton = self._skeleton(payload)
             if skeleton is None:
                 found.left.append(int(rest[0]))
@@ -317,7 +327,7 @@ class _Reader:
             found.add_group(rest[alike], starts[rest[alike]], skeleton)
             rest = rest[~alike]
         for index in rest.tolist():
-            skeleton = self._skeleton(self._batch.messages[index].payload)
+            skeleton = self._skeleton(self._batch.payloads[index])
             if skeleton is None:
                 found.left.append(index)
             else:
@@ -332,7 +342,9 @@ class _Reader:
     def _read_headers(self, headers: _Ints) -> None:
         index, entry, seq, seq_length = headers.T
         target = self._batch.headers
-        target.sent_ms[index] = _squeeze(self._gather(self._batch.starts[index] + 1, _WORD))
+        target.sent_ms[index] = _squeeze(
+            self._gather(self._batch.starts[index] + 1, _WORD) & _TIME_INSIDE
+        )
         low = self._bytes[seq].astype(np.int16)
         high = self._bytes[seq + 1].astype(np.int16)
         value = np.where(seq_length == 1, low, low & 0x7F | high << 7)
@@ -356,14 +368,14 @@ class _Reader:
         time = records["time"].copy()
         headed = (head & _HEAD_MASK == _HEAD_BITS) & (time & _TIME_MASK == _TIME_BITS)
         alias = (head >> 8 & 0x7F | head >> 9 & 0x3F80).astype(np.int64)
-        value, datatype = _fixed_values(records, length, headed)
+        value, datatype = _values(records, length, headed)
         series = self._series(alias, message, datatype)
         finite = np.isfinite(value)
         rows = Rows(
             key=at,
             message=message.astype(np.int32),
             series=series,
-            time_ms=_squeeze(time),
+            time_ms=_squeeze(time & _TIME_INSIDE),
             value=value,
             quality=np.zeros(len(at), np.uint8),
             reason=np.zeros(len(at), np.uint8),
@@ -371,6 +383,9 @@ class _Reader:
         )
         if not finite.all():
             _mark_not_finite(rows, ~finite)
+        self._read_texts(
+            rows, length, np.flatnonzero((datatype == DataType.STRING) & (series >= 0))
+        )
         if len(series) and series.min() >= 0:
             return [rows]
         odd = np.flatnonzero(series == UNKNOWN)
@@ -380,14 +395,28 @@ class _Reader:
         self, alias: _Ints, message: _Ints, datatype: NDArray[np.uint8]
     ) -> NDArray[np.int32]:
         """Find the series of metrics; UNKNOWN where the birth told of no such datatype."""
-        messages = self._batch.messages
-        start = np.fromiter((one.table.start for one in messages), np.int64, len(messages))
-        room = np.fromiter((one.table.room for one in messages), np.int64, len(messages))
-        at = alias - ALIAS_FIRST
-        inside = (datatype != 0) & (at < room[message])
-        place = np.where(inside, start[message] + at, 0)
-        known = inside & (self._tables.datatype[place] == datatype)
+        start = np.array(list(map(_START, self._batch.tables)), np.int64)
+        room = np.array(list(map(_ROOM, self._batch.tables)), np.int64)
+        place = (start - ALIAS_FIRST)[message] + alias
+        inside = (datatype != 0) & (place < (start + room)[message])
+        place *= inside
+        known = inside & (_ALIKE[self._tables.datatype[place]] == datatype)
         return np.where(known, self._tables.series[place], np.int32(UNKNOWN))
+
+    def _read_texts(self, rows: Rows, length: _Ints, where: _Ints) -> None:
+        """Read the texts of rows that have one."""
+        rows.value[where] = np.nan
+        start = rows.key[where] + np.where(rows.historical[where], _TEXT_AT_MARKED, _TEXT_AT)
+        end = rows.key[where] + length[where]
+        columns = (rows.key[where], start, end, rows.message[where])
+        for key, first, last, index in zip(*(one.tolist() for one in columns), strict=True):
+            try:
+                text = rows.text[key] = self._joined[first:last].decode()
+            except UnicodeDecodeError:
+                self._odd.add(index)
+            else:
+                if len(text) > self._batch.limits.text_length:
+                    self._odd.add(index)
 
     def _read_oddities(
         self, rows: Rows, odd: _Ints, length: _Ints, headed: NDArray[np.bool_]
@@ -495,26 +524,50 @@ def _long(value: bytes, datatype: DataType) -> Cell | None:
     return read_cell(from_wire("long_value", number, datatype), _GOOD)
 
 
-def _fixed_values(
+def _values(
     records: NDArray[Any], length: _Ints, headed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Read values of fixed width; the datatype is 0 where there is none."""
+    """Read values of usual shapes and their datatypes; the datatype is 0 for other shapes.
+
+    Texts are told by their datatype only, with a value of 0.
+    """
     value = np.zeros(len(records), np.float64)
     datatype = np.zeros(len(records), np.uint8)
-    for suffix, skipped in (("", 0), ("_marked", len(_HISTORICAL))):
-        here = headed if skipped == 0 else headed & (records["mark"] == _MARK)
+    for suffix, marked in (("", 0), ("_marked", len(_HISTORICAL))):
+        here = headed if marked == 0 else headed & (records["mark"] == _MARK)
         if not here.any():
             continue
         tag = records["tag" + suffix]
         for name, shape_tag, size, shape_datatype in _SHAPES:
-            hit = here & (tag == shape_tag) & (length == _HEAD + skipped + size)
+            hit = here & (tag == shape_tag) & (length == _HEAD + marked + size)
             values = records[name + suffix]
             if shape_datatype is DataType.BOOLEAN:
                 hit &= values <= 1
             with np.errstate(invalid="ignore"):  # a signalling NaN in a float
                 np.copyto(value, values, where=hit)
             datatype[hit] = shape_datatype
+            if datatype.all():
+                return value, datatype
+        measure = records["boolean" + suffix]  # of a text, its length
+        hit = here & (tag == _TEXT) & (measure < _MORE)
+        datatype[hit & (length == measure + (_TEXT_AT + marked))] = DataType.STRING
+        longs = np.flatnonzero(here & (tag == _LONG))
+        numbers, exact = _varints(
+            records["long" + suffix][longs], length[longs] - marked - _HEAD - 1
+        )
+        value[longs[exact]] = numbers[exact]
+        datatype[longs[exact]] = DataType.INT64
     return value, datatype
+
+
+def _varints(words: NDArray[np.uint64], length: _Ints) -> tuple[_Ints, NDArray[np.bool_]]:
+    """Read varints of up to seven bytes, and tell which ones are: longer ones may be negative."""
+    exact = (length >= 1) & (length <= _VARINT_BYTES_MAX)
+    bits = np.where(exact, length * 8, 8).astype(np.uint64)
+    inside = (np.uint64(1) << bits) - np.uint64(1)
+    more = _MORE_BITS & inside
+    exact &= words & more == more >> np.uint64(8)
+    return _squeeze(words & inside), exact
 
 
 def _mark_not_finite(rows: Rows, where: NDArray[np.bool_]) -> None:
@@ -524,12 +577,12 @@ def _mark_not_finite(rows: Rows, where: NDArray[np.bool_]) -> None:
 
 
 def _squeeze(words: NDArray[np.uint64]) -> _Ints:
-    """Take varints of six bytes out of words of eight: 7 bits of each byte, low ones first."""
-    x = words & np.uint64(0x00007F7F7F7F7F7F)
-    x = x & np.uint64(0x007F007F007F) | (x & np.uint64(0x7F007F007F00)) >> np.uint64(1)
+    """Put the lower 7 bits of each of seven bytes together, those of the first byte lowest."""
+    x = words & np.uint64(0x007F007F007F007F) | (words & np.uint64(0x7F007F007F00)) >> np.uint64(1)
     x = (
         x & np.uint64(0x3FFF)
         | (x & np.uint64(0x3FFF0000)) >> np.uint64(2)
         | (x & np.uint64(0x3FFF00000000)) >> np.uint64(4)
+        | (x & np.uint64(0x7F000000000000)) >> np.uint64(6)
     )
     return np.asarray(x.astype(np.int64))

@@ -78,17 +78,15 @@ class Batch:
     def __init__(self, messages: Sequence[Message], limits: Limits) -> None:
         self.messages = messages
         self.limits = limits
+        columns = tuple(zip(*messages, strict=True)) or ((), (), (), ())
+        self.payloads: tuple[bytes, ...] = columns[0]
+        self.tables: tuple[AliasTable, ...] = columns[1]
+        self.received_ms = np.array(columns[3], np.int64)
+        """When each message arrived."""
         self.headers = Headers.unread(len(messages))
-        self.lengths = np.fromiter(
-            (len(message.payload) for message in messages), np.int64, len(messages)
-        )
+        self.lengths = np.array([len(payload) for payload in self.payloads], np.int64)
         self.starts: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
         """Where each message begins when all are joined. Keys of its rows count from there."""
-
-    def received_ms(self) -> NDArray[np.int64]:
-        """Return when each message arrived."""
-        times = (message.received_ms for message in self.messages)
-        return np.fromiter(times, np.int64, len(self.messages))
 
 
 class UnknownMetricError(Exception):

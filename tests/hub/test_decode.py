@@ -3,6 +3,7 @@
 Bad messages are refused with their cause and harm no other; times are never a reason to refuse.
 """
 
+import math
 import random
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.model import Quality, Reason, Sample
 from gateway.sparkplug import (
     DataType,
     Limits,
@@ -18,9 +20,10 @@ from gateway.sparkplug import (
     data_message,
     encode,
     encode_body,
+    value_metric,
 )
 from hub.ingest.aliases import AliasTables
-from hub.ingest.decode import Message, decode_generally, decode_messages
+from hub.ingest.decode import Fault, Message, decode_generally, decode_messages
 from hub.ingest.regular import read_regular
 from hub.ingest.rows import Batch
 
@@ -136,6 +139,18 @@ def test_every_value_arrives_with_its_place_in_the_journal(tables, table):
     expected = random.Random(11)
     assert decoded.columns.value[33:36].tolist() == [expected.random(), expected.random(), 0.0]
     assert decoded.newest_ms.tolist() == [NOON_MS] * 200
+
+
+def test_messages_of_the_general_way_keep_their_order(tables, table):
+    """Two lengths alternate, so that messages of one length are not neighbours."""
+    named = Metric("Spindle/Speed", None, DataType.DOUBLE, 1.0)
+    payloads = [
+        encode(Payload(NOON_MS, None, [named] * (1 + at % 2))) + b"\x2a\x01x" for at in range(8)
+    ]
+
+    decoded = both_ways(payloads, tables, table)
+
+    assert decoded.columns.message.tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 7]
 
 
 VALUES = {
@@ -258,6 +273,234 @@ def corpus_of_messages():
         *(encode(payload) for payload in FOREIGN),
         *(encode(payload, datatypes=False) for payload in FOREIGN),
     ]
+
+
+def padded(payload):
+    """Put the message between usual ones, where it must neither harm nor be harmed."""
+    return [usual_payload(1), payload, usual_payload(2)]
+
+
+def rows_of(decoded, message=1):
+    columns = decoded.columns
+    at = np.flatnonzero(columns.message == message)
+    return [
+        (
+            int(columns.series[row]),
+            int(columns.time_ms[row]),
+            columns.text.get(int(row), float(columns.value[row])),
+            Quality(columns.quality[row]),
+            Reason(columns.reason[row]),
+        )
+        for row in at
+    ]
+
+
+GOOD = (Quality.GOOD, Reason.NONE)
+
+
+@pytest.mark.parametrize("historical", [False, True])
+@pytest.mark.parametrize(
+    ("alias", "value", "stored"),
+    [
+        (128, 1.5, 1.5),
+        (128, -0.0, 0.0),
+        (130, True, 1.0),
+        (130, False, 0.0),
+        (131, "運転中", "運転中"),
+        (131, "", ""),
+        (131, "x" * 127, "x" * 127),
+        (131, "x" * 128, "x" * 128),
+        (131, "x" * 40_000, "x" * 40_000),
+        (132, -1, -1.0),
+        (132, -(2**53), -(2.0**53)),
+        (132, -(2**53) - 1, "-9007199254740993"),
+        *((133, 2**bits - 1, 2.0**bits - 1) for bits in (0, 1, 7, 8, 14, 21, 28, 35, 42, 49, 53)),
+        *((133, 2**bits, 2.0**bits) for bits in (7, 14, 21, 28, 35, 42, 49, 53)),
+        (133, 2**53 + 1, "9007199254740993"),
+        (133, 2**64 - 1, "18446744073709551615"),
+        (134, 0.5, 0.5),
+        (135, -(2**31), -(2.0**31)),
+        (136, NOON_MS, float(NOON_MS)),
+        (137, [1, 2, 2**64 - 1], "[1,2,18446744073709551615]"),
+        (16_383, 2.5, 2.5),
+        (16_384, 2.5, 2.5),
+        (5, True, 1.0),
+    ],
+)
+def test_each_kind_of_value_becomes_a_number_or_a_text(
+    tables, table, alias, *, value, stored, historical
+):
+    metric = Metric(alias=alias, datatype=KINDS[alias], value=value, time_ms=NOON_MS)
+
+    decoded = both_ways(padded(entry([metric], historical=historical)), tables, table)
+
+    assert rows_of(decoded) == [(series_of(alias), NOON_MS, stored, *GOOD)]
+    assert decoded.replayed.tolist() == [False, historical, False]
+    assert decoded.historical.tolist() == [False] * 3 + [historical] + [False] * 3
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("alias", [128, 134])
+def test_what_is_not_finite_is_bad_and_has_no_value(tables, table, alias, number):
+    metric = Metric(alias=alias, datatype=KINDS[alias], value=number, time_ms=NOON_MS)
+
+    ((_, _, value, *quality),) = rows_of(both_ways(padded(entry([metric])), tables, table))
+
+    assert math.isnan(value)
+    assert quality == [Quality.BAD, Reason.NOT_FINITE]
+
+
+@pytest.mark.parametrize("historical", [False, True])
+def test_quality_arrives_with_its_reason(tables, table, historical):
+    samples = [
+        Sample("x", 1.5, NOON_MS, Quality.UNCERTAIN, Reason.RANGE),
+        Sample("x", 1.5, NOON_MS, Quality.BAD, Reason.TIMEOUT),
+        Sample("x", None, NOON_MS),
+    ]
+    metrics = [
+        value_metric(sample, DataType.DOUBLE, alias=alias)
+        for sample, alias in zip(samples, (128, 129, 16_383), strict=True)
+    ]
+
+    decoded = both_ways(padded(entry(metrics, historical=historical)), tables, table)
+
+    uncertain, timeout, missing = rows_of(decoded)
+    assert uncertain[2:] == (1.5, Quality.UNCERTAIN, Reason.RANGE)
+    assert timeout[3:] == (Quality.BAD, Reason.TIMEOUT)
+    assert missing[3:] == (Quality.BAD, Reason.UNKNOWN)
+    assert math.isnan(timeout[2])
+
+
+def test_samples_that_share_a_time_move_by_a_millisecond(tables, table):
+    times = [0, 0, 1, 1, 0, 9]
+    metrics = [double(128, at, NOON_MS + time) for at, time in enumerate(times)]
+    metrics.append(double(129, 1.0))
+
+    decoded = both_ways(padded(entry(metrics)), tables, table)
+
+    own = [(time - NOON_MS, value) for series, time, value, *_ in rows_of(decoded) if series == 0]
+    assert own == [(0, 0.0), (1, 1.0), (2, 4.0), (3, 2.0), (4, 3.0), (9, 5.0)]
+    assert decoded.newest_ms.tolist() == [NOON_MS, NOON_MS + 9, NOON_MS]
+    assert [time for series, time, *_ in rows_of(decoded) if series == 1] == [NOON_MS]
+
+
+def test_the_same_signal_in_two_messages_is_no_tie(tables, table):
+    decoded = both_ways([entry([double(128, 1.0)], offset=at) for at in (1, 2)], tables, table)
+
+    assert decoded.columns.time_ms.tolist() == [NOON_MS, NOON_MS]
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "stored_ms", "reason"),
+    [
+        (NOON_MS + 600_005, NOON_MS + 600_005, Reason.NONE),
+        (NOON_MS + 600_006, NOON_MS + 600_006, Reason.CLOCK),
+        (2**42 - 1, 2**42 - 1, Reason.CLOCK),
+        (2**42, 2**42, Reason.CLOCK),
+        (946_684_800_000, 946_684_800_000, Reason.NONE),
+        (946_684_799_999, 946_684_799_999, Reason.CLOCK),
+        (0, 0, Reason.CLOCK),
+        (9_223_372_036_853, 9_223_372_036_853, Reason.CLOCK),
+        (9_223_372_036_854, NOON_MS + 5, Reason.CLOCK),
+        (2**64 - 1, NOON_MS + 5, Reason.CLOCK),
+    ],
+)
+def test_an_impossible_time_makes_a_sample_uncertain_and_keeps_it(
+    tables, table, time_ms, stored_ms, reason
+):
+    decoded = both_ways(padded(entry([double(128, 1.5, time_ms)])), tables, table)
+
+    quality = Quality.UNCERTAIN if reason else Quality.GOOD
+    assert rows_of(decoded) == [(0, stored_ms, 1.5, quality, reason)]
+
+
+def test_a_missing_time_is_that_of_the_payload_else_of_arrival(tables, table):
+    timed = encode(Payload(NOON_MS - 9, 1, [double(128, 1.0, None)]))
+    timeless = encode(Payload(None, 1, [double(128, 1.0, None)]))
+
+    decoded = both_ways([timed, timeless], tables, table)
+
+    assert decoded.columns.time_ms.tolist() == [NOON_MS - 9, NOON_MS + 5]
+    assert decoded.columns.quality.tolist() == [Quality.GOOD] * 2
+
+
+def test_an_alias_that_no_birth_told_refuses_its_message_only(tables, table):
+    decoded = both_ways(padded(entry([double(128, 1.0), double(999, 2.0)])), tables, table)
+
+    (refusal,) = decoded.refused
+    assert (refusal.message, refusal.fault) == (1, Fault.UNKNOWN_METRIC)
+    assert "999" in refusal.cause
+    assert rows_of(decoded) == []
+    assert decoded.headers.offset.tolist() == [2, 7, 3]
+    assert len(decoded.columns) == 6
+
+
+def test_an_alias_of_another_agent_is_unknown(tables, table):
+    stranger = tables.add()
+    messages = [
+        Message(entry([double(128, 1.0)]), owner, "mc-100", NOON_MS) for owner in (table, stranger)
+    ]
+
+    decoded = decode_messages(messages, tables, fast=True)
+
+    assert [refusal.message for refusal in decoded.refused] == [1]
+    assert decoded.columns.message.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Metric(alias=128, datatype=DataType.STRING, value="text", time_ms=NOON_MS),
+        Metric(alias=131, datatype=DataType.DOUBLE, value=1.5, time_ms=NOON_MS),
+        Metric(alias=137, datatype=DataType.BYTES, value=b"odd", time_ms=NOON_MS),
+    ],
+)
+def test_a_value_of_another_kind_than_announced_refuses_its_message(tables, table, metric):
+    decoded = both_ways(padded(entry([metric])), tables, table)
+
+    assert [(one.message, one.fault) for one in decoded.refused] == [(1, Fault.GARBLED)]
+    assert decoded.headers.offset.tolist() == [2, 7, 3]
+
+
+def test_a_garbled_body_is_refused_with_its_place_in_the_journal(tables, table):
+    payload = bytearray(entry([double(128, 1.0), double(129, 2.0)]))
+    payload[9] = 0xFF
+
+    decoded = both_ways(padded(bytes(payload)), tables, table)
+
+    assert [(one.message, one.fault) for one in decoded.refused] == [(1, Fault.GARBLED)]
+    assert decoded.headers.offset.tolist() == [2, 7, 3]
+
+
+def test_metrics_without_a_series_make_no_rows(tables, table):
+    payload = entry([double(IGNORED_ALIAS, 1.0), double(128, 2.0)])
+
+    decoded = both_ways(padded(payload), tables, table)
+
+    assert [series for series, *_ in rows_of(decoded)] == [0]
+    assert decoded.refused == []
+
+
+def test_limits_hold_on_both_ways(tables, table):
+    text = Metric(alias=131, datatype=DataType.STRING, value="123456", time_ms=NOON_MS)
+    three = [double(128, 1.0), double(129, 2.0), text]
+    payload = entry(three)
+    messages = [usual_payload(1), payload]
+    exact = {"payload_bytes": len(payload), "metrics": 4, "text_length": 15}
+
+    assert both_ways(messages, tables, table, Limits(**exact)).refused == []
+    for name in ("payload_bytes", "metrics"):
+        tight = Limits(**{**exact, name: exact[name] - 1})
+        assert both_ways(messages, tables, table, tight).refused[-1].message == 1
+    lone = encode(Payload(NOON_MS, 3, [text]), datatypes=False)
+    refused = both_ways([lone], tables, table, Limits(text_length=5)).refused
+    assert [one.message for one in refused] == [0]
+
+
+def test_nothing_gives_nothing(tables):
+    for decoded in (decode_messages([], tables, fast=True), decode_messages([], tables)):
+        assert len(decoded.columns) == 0
+        assert decoded.refused == []
 
 
 @pytest.mark.parametrize("seed", range(20))
