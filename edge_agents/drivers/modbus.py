@@ -28,6 +28,8 @@ _REQUESTS: Final[dict[Table, type[ModbusPDU]]] = {
     Table.INPUT: ReadInputRegistersRequest,
 }
 _NEVER: Final = 2**62
+BUFFER_BYTES_MAX: Final = 2_048
+"""Room for late answers that arrive together with the one that is waited for."""
 
 
 class _RawAnswer(ModbusPDU):
@@ -69,6 +71,23 @@ class _Framer(FramerSocket):
             return len(data), ModbusPDU(dev_id=exp_devid, transaction_id=exp_tid)
 
 
+def raw_framer() -> FramerSocket:
+    """Make a framer of Modbus TCP that leaves the data of answers as bytes and never raises."""
+    decoder = DecodePDU(is_server=False)
+    for answer in (_RawCoils, _RawDiscretes, _RawHoldings, _RawInputs):
+        decoder.register(answer)
+    return _Framer(decoder)
+
+
+def understood(function_code: int, answer: ModbusPDU) -> bytes | Refusal:
+    """Return the data or the refusal in an answer; raise GarbledError if it is neither."""
+    if answer.function_code == function_code | 0x80:
+        return Refusal(answer.exception_code)
+    if answer.function_code != function_code or not isinstance(answer, _RawAnswer):
+        raise GarbledError("the answer belongs to another question")
+    return answer.data
+
+
 class TcpTransport:
     """Modbus TCP; a fresh client for each connection, so that nothing is left of the last one."""
 
@@ -98,9 +117,8 @@ class TcpTransport:
             trace_connect=self._on_connect,
         )
         client.set_max_no_responses(_NEVER)
-        client.ctx.framer = _Framer(DecodePDU(is_server=False))
-        for answer in (_RawCoils, _RawDiscretes, _RawHoldings, _RawInputs):
-            client.register(answer)
+        client.ctx.framer = raw_framer()
+        client.ctx.max_buffer_size = BUFFER_BYTES_MAX
         self._client = client
         if not await client.connect():
             self.close()
@@ -125,11 +143,7 @@ class TcpTransport:
             raise TimeoutError from error
         finally:
             self._asking = False
-        if answer.function_code == request.function_code | 0x80:
-            return Refusal(answer.exception_code)
-        if answer.function_code != request.function_code or not isinstance(answer, _RawAnswer):
-            raise GarbledError("the answer belongs to another question")
-        return answer.data
+        return understood(request.function_code, answer)
 
     def close(self) -> None:
         """End the connection; safe at any time."""
