@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import json
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +20,19 @@ from simulators.region import (
     now_ms,
     read,
     to_yaml,
-    write_configs,
+    write_agent_configs,
+    write_hub_config,
     write_whole,
 )
 
 FAILED: Final = 1
 USAGE_ERROR: Final = 2
+ANSWER_S: Final = 10.0
+"""How long a running region may take to answer an order."""
+
+
+class UsageError(Exception):
+    """The user gave something that cannot be used; the text says the remedy, too."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     except RegionError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")
+        return USAGE_ERROR
+    except UsageError as error:
+        sys.stderr.write(f"machikoba sim: {error}\n")
         return USAGE_ERROR
     except OSError as error:
         sys.stderr.write(f"machikoba sim: {error}. Choose another port or path, or 0.\n")
@@ -62,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     region.add_argument("--machines", type=_count, default=4, help="machines of each site")
     region.add_argument("--seed", type=int, default=1)
     region.add_argument("--time-scale", type=float, default=1.0)
+    region.add_argument("--protocols", choices=("half", "modbus", "opcua"), default="half")
+    region.add_argument(
+        "--step",
+        choices=("tick", "on_read"),
+        default="tick",
+        help="Modbus step counters count by the clock, or each answered read",
+    )
     region.set_defaults(run=_region)
 
     configs = commands.add_parser("configs", help="write the settings of agents and hub")
@@ -71,6 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     configs.add_argument("--listen", default="127.0.0.1:0", help="where the hub shall listen")
     configs.add_argument("--out", type=Path, required=True, help="directory to write to")
     configs.set_defaults(run=_configs)
+
+    tell = commands.add_parser(
+        "tell",
+        help="give one order to a running region",
+        epilog="for example: do=force site=ota-precision machine=mc-1 phase=down for_ms=20000",
+    )
+    tell.add_argument("--ready", type=Path, required=True, help="ready file of `sim run`")
+    tell.add_argument("words", nargs="+", metavar="KEY=VALUE", help="see simulators/control.py")
+    tell.set_defaults(run=_tell)
     return parser
 
 
@@ -109,6 +137,8 @@ def _region(options: argparse.Namespace) -> int:
         machines=options.machines,
         seed=options.seed,
         time_scale=options.time_scale,
+        protocols=options.protocols,
+        step=options.step,
     )
     sys.stdout.write(to_yaml(region))
     return 0
@@ -116,13 +146,33 @@ def _region(options: argparse.Namespace) -> int:
 
 def _configs(options: argparse.Namespace) -> int:
     region = read(options.region)
-    try:
-        whereabouts = Whereabouts.from_json(options.ready.read_text(encoding="utf-8"))
-    except ValueError as error:
-        sys.stderr.write(f"{options.ready}: {error}. Give the file that `sim run` has written.\n")
-        return USAGE_ERROR
-    for path in write_configs(
-        region, whereabouts, broker_url=options.broker, listen=options.listen, out=options.out
-    ):
+    whereabouts = _whereabouts(options.ready)
+    hub = write_hub_config(
+        region, broker_url=options.broker, listen=options.listen, out=options.out
+    )
+    agents = write_agent_configs(region, whereabouts, broker_url=options.broker, out=options.out)
+    for path in (hub, *agents):
         sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _whereabouts(ready: Path) -> Whereabouts:
+    try:
+        return Whereabouts.from_json(ready.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{ready}: {error}. Give the file that `sim run` has written") from error
+
+
+def _tell(options: argparse.Namespace) -> int:
+    order = {}
+    for word in options.words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} has no value. Write KEY=VALUE")
+        order[key] = int(value) if value.isdigit() else value
+    port = _whereabouts(options.ready).control_port
+    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as control:
+        control.sendall(f"{json.dumps(order)}\n".encode())
+        answer = control.makefile(encoding="utf-8").readline()
+    sys.stdout.write(answer)
+    return 0 if json.loads(answer)["ok"] else FAILED

@@ -39,6 +39,8 @@ class Part:
     name: str
     process: asyncio.subprocess.Process
     log: Path
+    stage: int
+    """Parts of a higher stage need those of lower ones, and are stopped before them."""
 
     def tail(self) -> str:
         """Return the last lines of its log."""
@@ -49,7 +51,7 @@ class Part:
 
 
 class ProcessTree:
-    """Starts parts, tells which died first, and stops them all, the last started first.
+    """Starts parts, tells which died first, and stops them all, stage by stage.
 
     Args:
         logs: directory in which each part gets a log, `<name>.log`.
@@ -62,7 +64,7 @@ class ProcessTree:
         self._death: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
         self._watchers: list[asyncio.Task[None]] = []
 
-    async def start(self, name: str, argv: Sequence[str]) -> Part:
+    async def start(self, name: str, argv: Sequence[str], *, stage: int = 0) -> Part:
         """Start one program; its output goes to its log.
 
         Raises:
@@ -79,7 +81,7 @@ class ProcessTree:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
-        part = Part(name, process, log)
+        part = Part(name, process, log, stage)
         self._parts.append(part)
         self._watchers.append(asyncio.create_task(self._watch(part), name=f"watch {name}"))
         return part
@@ -94,10 +96,10 @@ class ProcessTree:
         return await asyncio.shield(self._death)
 
     async def stop(self) -> list[str]:
-        """Ask all to stop, newest first; kill what does not. Return the names of the killed."""
-        async with asyncio.TaskGroup() as group:
-            for part in reversed(self._parts):
-                group.create_task(self._end(part))
+        """Ask all to stop, highest stage first; kill what does not. Return the killed ones."""
+        for stage in sorted({part.stage for part in self._parts}, reverse=True):
+            ending = [self._end(part) for part in self._parts if part.stage == stage]
+            await asyncio.gather(*ending)
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)

@@ -10,13 +10,22 @@ from typing import Final
 
 from simulators.demo.processes import Part, ProcessTree
 from simulators.demo.watch import Key, NoAnswerError, Seen, availability, missing, table
-from simulators.region import Region, Whereabouts, to_yaml, write_configs, write_whole
+from simulators.region import (
+    Region,
+    Whereabouts,
+    to_yaml,
+    write_agent_configs,
+    write_hub_config,
+    write_whole,
+)
 
 GOOD: Final = 0
 FAILED: Final = 1
 CHECK_LIMIT_S: Final = 30.0
 LOOK_EVERY_S: Final = 0.25
 REMIND_EVERY_S: Final = 15.0
+MACHINES, BROKER, HUB, AGENTS = range(4)
+"""Stages: each part may need those before it while it stops."""
 NAMED_MAX: Final = 8
 """Missing machines named one by one; beyond it only their number is told."""
 
@@ -92,18 +101,7 @@ class Demo:
 
     async def _live(self, tree: ProcessTree) -> int:
         setting = self._setting
-        broker_port, whereabouts = await self._start_ends(tree)
-        paths = write_configs(
-            setting.region,
-            whereabouts,
-            broker_url=f"mqtt://127.0.0.1:{broker_port}",
-            listen=f"127.0.0.1:{setting.http_port}",
-            out=setting.directory,
-        )
-        for path in paths:
-            room = "hub" if path.stem == "hub" else "agent"
-            await self._start(tree, path.stem, room, "run", "--config", str(path))
-        self._say(f"hub and {len(paths) - 1} agents are starting")
+        await self._start_all(tree)
         seen = await self._until_live()
         self._say(f"{len(setting.machines)} of {len(setting.machines)} machines are live")
         if setting.check:
@@ -114,28 +112,35 @@ class Demo:
         await asyncio.Event().wait()
         return GOOD
 
-    async def _start_ends(self, tree: ProcessTree) -> tuple[int, Whereabouts]:
-        """Start what needs nobody, machines and broker, at the same time."""
-        directory = self._setting.directory
+    async def _start_all(self, tree: ProcessTree) -> None:
+        """Start each part as soon as what it must be told is known."""
+        setting, directory = self._setting, self._setting.directory
         region, machines, broker = (
             directory / name for name in ("region.yaml", "machines.json", "broker.port")
         )
         for ready in (machines, broker):
             ready.unlink(missing_ok=True)
-        write_whole(region, to_yaml(self._setting.region))
+        write_whole(region, to_yaml(setting.region))
         self._say("machines and broker are starting")
-        run = ("sim", "run", str(region), "--ready-file", str(machines))
-        await self._start(tree, "machines", *run)
-        await self._start(
-            tree, "broker", "hub", "broker", "--port", "0", "--ready-file", str(broker)
-        )
-        port = int(await self._appears(broker, "the broker"))
-        whereabouts = Whereabouts.from_json(await self._appears(machines, "the machines"))
-        self._say(f"{len(whereabouts.machines)} machines answer, broker on port {port}")
-        return port, whereabouts
+        sim_run = ("sim", "run", str(region), "--ready-file", str(machines))
+        await self._start(tree, "machines", MACHINES, *sim_run)
+        hub_broker = ("hub", "broker", "--port", "0", "--ready-file", str(broker))
+        await self._start(tree, "broker", BROKER, *hub_broker)
 
-    async def _start(self, tree: ProcessTree, name: str, *words: str) -> None:
-        await tree.start(name, self._command(words))
+        url = f"mqtt://127.0.0.1:{int(await self._appears(broker, 'the broker'))}"
+        self._say(f"broker is ready at {url}, the hub is starting")
+        listen = f"127.0.0.1:{setting.http_port}"
+        hub = write_hub_config(setting.region, broker_url=url, listen=listen, out=directory)
+        await self._start(tree, "hub", HUB, "hub", "run", "--config", str(hub))
+
+        whereabouts = Whereabouts.from_json(await self._appears(machines, "the machines"))
+        self._say(f"{len(whereabouts.machines)} machines answer, the agents are starting")
+        agents = write_agent_configs(setting.region, whereabouts, broker_url=url, out=directory)
+        for path in agents:
+            await self._start(tree, path.stem, AGENTS, "agent", "run", "--config", str(path))
+
+    async def _start(self, tree: ProcessTree, name: str, stage: int, *words: str) -> None:
+        await tree.start(name, self._command(words), stage=stage)
 
     async def _appears(self, path: Path, what: str) -> str:
         """Wait for a file that another program writes when it is ready."""

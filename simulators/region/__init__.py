@@ -3,7 +3,13 @@
 from simulators.region.generate import generated
 from simulators.region.plan import MachinePlan, Problem, Region, RegionError, Site, read, to_yaml
 from simulators.region.simulation import Simulation, Whereabouts, now_ms
-from simulators.region.texts import agent_yaml, hub_yaml, write_configs, write_whole
+from simulators.region.texts import (
+    agent_yaml,
+    hub_yaml,
+    write_agent_configs,
+    write_hub_config,
+    write_whole,
+)
 
 __all__ = [
     "MachinePlan",
@@ -19,6 +25,7 @@ __all__ = [
     "now_ms",
     "read",
     "to_yaml",
-    "write_configs",
+    "write_agent_configs",
+    "write_hub_config",
     "write_whole",
 ]

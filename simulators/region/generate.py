@@ -6,7 +6,7 @@ of the municipalities (JIS X 0402), coordinates lie in the district, to about a 
 
 import random
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from simulators.machine import KINDS
 from simulators.region.plan import Location, MachinePlan, Region, Site, Words
@@ -81,17 +81,26 @@ _PREFIXES: Final = {
 }
 
 
-def generated(*, sites: int, machines: int, seed: int = 1, time_scale: float = 1.0) -> Region:
-    """Invent a region; the same arguments give the same region.
+Protocols = Literal["half", "modbus", "opcua"]
+"""What the machines speak: ``half`` gives every second one OPC UA, so each site has both."""
 
-    Every second machine speaks OPC UA, so that each site has both protocols.
-    """
+
+def generated(
+    *,
+    sites: int,
+    machines: int,
+    seed: int = 1,
+    time_scale: float = 1.0,
+    protocols: Protocols = "half",
+    step: Literal["tick", "on_read"] = "tick",
+) -> Region:
+    """Invent a region; the same arguments give the same region."""
     rng = random.Random(seed)
-    plans = tuple(_site(index, machines, rng) for index in range(sites))
-    return Region(seed=seed, time_scale=time_scale, sites=plans)
+    plans = tuple(_site(index, machines, protocols, rng) for index in range(sites))
+    return Region(seed=seed, time_scale=time_scale, step=step, sites=plans)
 
 
-def _site(index: int, machines: int, rng: random.Random) -> Site:
+def _site(index: int, machines: int, protocols: Protocols, rng: random.Random) -> Site:
     round_, place = divmod(index, len(_DISTRICTS))
     district = _DISTRICTS[place]
     slug, en, ja = _TRADES[(index + round_) % len(_TRADES)]
@@ -104,18 +113,19 @@ def _site(index: int, machines: int, rng: random.Random) -> Site:
             lon=round(district.lon + rng.uniform(-SPREAD_DEG, SPREAD_DEG), 4),
         ),
         municipality=district.municipality,
-        machines=tuple(_machine(district, number) for number in range(machines)),
+        machines=tuple(_machine(district, one, protocols) for one in range(machines)),
     )
 
 
-def _machine(district: _District, index: int) -> MachinePlan:
+def _machine(district: _District, index: int, protocols: Protocols) -> MachinePlan:
     kinds = district.kinds
     slug = kinds[index % len(kinds)]
     number = index // len(kinds) + 1
     kind = KINDS[slug]
+    opcua = index % 2 == 1 if protocols == "half" else protocols == "opcua"
     return MachinePlan(
         id=f"{_PREFIXES[slug]}-{number}",
         kind=slug,
-        protocol="opcua" if index % 2 else "modbus",
+        protocol="opcua" if opcua else "modbus",
         name=Words(en=f"{kind.name.en} {number}", ja=f"{kind.name.ja} {number}号機"),
     )

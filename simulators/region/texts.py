@@ -4,11 +4,13 @@ Nothing of theirs is imported: a simulation learns their format from the documen
 user does.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from simulators.machine import Kind, Signal, signals_of
+from simulators.machine.signals import PROGRAM_BYTES
 from simulators.modbus_server import Register, registers_of
 from simulators.opcua_server import node_of
 from simulators.region.plan import MachinePlan, Region, Site, dump
@@ -17,7 +19,8 @@ from simulators.region.simulation import Whereabouts
 AGENT_ID: Final = "edge-1"
 DRIVE_SHARE: Final = 0.05
 """Share of the nominal speed above which the main drive counts as turning."""
-_PROGRAM_BYTES: Final = 16
+READING_S: Final = 3
+"""What reading may add to a pause: an interval before it, one after it, and one for luck."""
 
 
 def agent_yaml(
@@ -28,15 +31,15 @@ def agent_yaml(
     data: Path,
     agent: str = AGENT_ID,
     every: str = "1s",
-    release: str = "5s",
+    time_scale: float = 1.0,
 ) -> str:
     """Write the settings of the agent of one site.
 
-    `every` is the pace of all signals. `release` is how long a machine goes on counting as running
-    between two parts.
+    `every` is the pace of all signals. `time_scale` is the region's: it tells how long the pause
+    between two parts is by the clock, in which a machine goes on counting as running.
     """
     machines = [
-        _machine(site, plan, whereabouts.machines[(site.id, plan.id)], every, release)
+        _machine(site, plan, whereabouts.machines[(site.id, plan.id)], every, time_scale)
         for plan in site.machines
     ]
     return dump(
@@ -67,7 +70,7 @@ def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.
 
 
 def _machine(
-    site: Site, plan: MachinePlan, address: Mapping[str, Any], every: str, release: str
+    site: Site, plan: MachinePlan, address: Mapping[str, Any], every: str, time_scale: float
 ) -> dict[str, object]:
     kind = plan.what
     if plan.protocol == "modbus":
@@ -96,7 +99,7 @@ def _machine(
             signal.name: {**sources[signal.name], **_manners(signal), "every": every}
             for signal in signals_of(kind)
         },
-        "state": state_rules(kind, release),
+        "state": state_rules(kind, time_scale),
     }
 
 
@@ -105,7 +108,7 @@ def _register(register: Register) -> dict[str, object]:
     if register.type != "bool":
         written["type"] = register.type
     if register.type == "string":
-        written["length"] = _PROGRAM_BYTES
+        written["length"] = PROGRAM_BYTES
     if register.word_order != "big":
         written["word_order"] = register.word_order
     if register.scale != 1.0:
@@ -116,7 +119,7 @@ def _register(register: Register) -> dict[str, object]:
 def _node_type(signal: Signal) -> dict[str, object]:
     if signal.nature == "flag":
         return {"type": "bool"}
-    return {"type": "string", "length": _PROGRAM_BYTES} if signal.nature == "text" else {}
+    return {"type": "string", "length": PROGRAM_BYTES} if signal.nature == "text" else {}
 
 
 def _manners(signal: Signal) -> dict[str, object]:
@@ -133,8 +136,13 @@ def _manners(signal: Signal) -> dict[str, object]:
     return manners
 
 
-def state_rules(kind: Kind, release: str) -> list[dict[str, object]]:
-    """Write the rules by which a machine of this kind is judged."""
+def state_rules(kind: Kind, time_scale: float) -> list[dict[str, object]]:
+    """Write the rules by which a machine of this kind is judged.
+
+    The longest change of a part, and some time for reading, does not interrupt `running`.
+    """
+    change_s = kind.cycle_s * (1.0 + kind.spread) * kind.load_share / time_scale
+    release = f"{math.ceil(change_s) + READING_S}s"
     turning = f"{kind.drive} > {kind.drive_nominal * DRIVE_SHARE:g}"
     return [
         {"when": "alarm", "is": "down", "reason": "machine-alarm"},
@@ -145,18 +153,31 @@ def state_rules(kind: Kind, release: str) -> list[dict[str, object]]:
     ]
 
 
-def write_configs(
-    region: Region, whereabouts: Whereabouts, *, broker_url: str, listen: str, out: Path
-) -> list[Path]:
-    """Write `hub.yaml` and one `agent-<site>.yaml` each; data directories lie beside them."""
+def write_hub_config(region: Region, *, broker_url: str, listen: str, out: Path) -> Path:
+    """Write `hub.yaml`; the hub's data directory lies beside it."""
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"hub": hub_yaml(region, broker_url=broker_url, data=out / "hub", listen=listen)}
+    path = out / "hub.yaml"
+    write_whole(path, hub_yaml(region, broker_url=broker_url, data=out / "hub", listen=listen))
+    return path
+
+
+def write_agent_configs(
+    region: Region, whereabouts: Whereabouts, *, broker_url: str, out: Path
+) -> list[Path]:
+    """Write one `agent-<site>.yaml` each; their data directories lie beside them."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = []
     for site in region.sites:
         name = f"agent-{site.id}"
-        texts[name] = agent_yaml(site, whereabouts, broker_url=broker_url, data=out / name)
-    paths = [out / f"{name}.yaml" for name in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_whole(path, text)
+        text = agent_yaml(
+            site,
+            whereabouts,
+            broker_url=broker_url,
+            data=out / name,
+            time_scale=region.time_scale,
+        )
+        paths.append(out / f"{name}.yaml")
+        write_whole(paths[-1], text)
     return paths
 
 

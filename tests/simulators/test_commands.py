@@ -49,12 +49,17 @@ def test_a_region_runs_tells_where_and_stops_when_told(tmp_path, number):
     with socket.create_connection(("127.0.0.1", ready["control_port"]), timeout=5) as control:
         control.sendall(b'{"do": "ports"}\n')
         told = json.loads(control.makefile().readline())
+    site, machine = ready["machines"][0]["site"], ready["machines"][0]["machine"]
+    words = ["do=force", f"site={site}", f"machine={machine}", "phase=down", "for_ms=99999"]
+    forced = main(["tell", "--ready", str(ready_file), *words])
+    refused = main(["tell", "--ready", str(ready_file), "do=explode"])
     os.kill(program.pid, number)
     _, errors = program.communicate(timeout=20)
 
     assert ready["ready"] is True
     assert [one["protocol"] for one in ready["machines"]].count("opcua") == 2
     assert sorted(told["machines"], key=str) == sorted(ready["machines"], key=str)
+    assert (forced, refused) == (0, 1)
     assert json.loads(ready_file.read_text(encoding="utf-8")) == ready
     assert (program.returncode, errors) == (0, "")
 
@@ -102,6 +107,23 @@ def test_settings_are_written_from_a_ready_file(tmp_path, capsys):
         str(tmp_path / "hub.yaml"),
         str(tmp_path / f"agent-{site}.yaml"),
     ]
+
+
+@pytest.mark.parametrize(("protocols", "count"), [("modbus", 0), ("opcua", 6), ("half", 2)])
+def test_an_invented_region_speaks_what_was_asked(capsys, protocols, count):
+    words = ["--sites", "2", "--machines", "3", "--protocols", protocols, "--step", "on_read"]
+    assert main(["region", *words]) == 0
+
+    region = parse(capsys.readouterr().out, Path("printed.yaml"))
+    spoken = [machine.protocol for site in region.sites for machine in site.machines]
+    assert spoken.count("opcua") == count
+    assert region.step == "on_read"
+
+
+@pytest.mark.parametrize("words", [["do"], ["do=state"]])
+def test_an_order_that_cannot_be_given_is_told(tmp_path, capsys, words):
+    assert main(["tell", "--ready", str(tmp_path / "none.json"), *words]) == 2
+    assert capsys.readouterr().err.startswith("machikoba sim: ")
 
 
 def test_a_ready_file_that_is_none_is_told(tmp_path, capsys):

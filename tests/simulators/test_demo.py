@@ -249,6 +249,28 @@ async def test_children_of_a_part_end_with_it(tmp_path):
     await until(lambda: not alive(child))
 
 
+async def test_parts_of_a_higher_stage_are_stopped_before_those_they_need(tmp_path):
+    script = (
+        "import signal, sys, time\n"
+        "def stop(*_):\n"
+        "    time.sleep(0.2); print(time.monotonic(), flush=True); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "print('up', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    tree = ProcessTree(tmp_path)
+    parts = [
+        await tree.start(f"part-{stage}", [sys.executable, "-c", script], stage=stage)
+        for stage in (1, 2, 0)
+    ]
+    await until(lambda: all(part.tail() == "up" for part in parts), 20)
+    await tree.stop()
+    ends = {part.stage: float(part.tail().splitlines()[-1]) for part in parts}
+
+    assert ends[2] + 0.2 <= ends[1]
+    assert ends[1] + 0.2 <= ends[0]
+
+
 async def test_a_part_that_will_not_stop_is_killed_and_named(tmp_path):
     tree = ProcessTree(tmp_path, grace_s=0.3)
     part = await tree.start("mule", [sys.executable, str(FAKE), "stubborn", "x", "y"])

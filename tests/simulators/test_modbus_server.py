@@ -129,6 +129,18 @@ async def test_a_taken_port_is_refused(clock):
             await second.start()
 
 
+async def test_noise_from_a_client_hurts_nobody_else(clock):
+    rng = random.Random(5)
+    async with running(m=device(clock)) as line, connected(line.port) as good:
+        for _ in range(200):
+            async with connected(line.port) as bad:
+                frame = b"\0\1\0\0" + rng.randbytes(rng.randrange(3, 40))
+                bad.writer.write(rng.choice([frame, rng.randbytes(rng.randrange(1, 900))]))
+        answer = await good.ask(READ_INPUT, 0, 2)
+
+    assert answer.words == [0, 0]
+
+
 # -- the ledger --------------------------------------------------------------------------
 
 

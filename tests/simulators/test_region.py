@@ -24,7 +24,8 @@ from simulators.region import (
     hub_yaml,
     read,
     to_yaml,
-    write_configs,
+    write_agent_configs,
+    write_hub_config,
 )
 from simulators.region.plan import parse
 
@@ -192,6 +193,22 @@ def test_agents_are_told_which_counter_counts_what_and_how_states_are_judged(eve
             assert machine.state[2].hold_ms == 1000
 
 
+@pytest.mark.parametrize("time_scale", [1.0, 12.0])
+def test_changing_a_part_does_not_interrupt_running(everything, time_scale):
+    site = everything.sites[0]
+    text = agent_yaml(
+        site,
+        somewhere(everything),
+        broker_url="mqtt://127.0.0.1:1883",
+        data=Path("/data"),
+        time_scale=time_scale,
+    )
+    for machine in accepted(text, AgentConfig).machines:
+        kind = KINDS[machine.kind]
+        change_ms = 1000 * kind.cycle_s * kind.load_share / time_scale
+        assert change_ms < machine.state[2].release_ms < 1.2 * change_ms + 5000
+
+
 def test_the_hub_accepts_what_is_written_for_it(everything):
     text = hub_yaml(
         everything, broker_url="mqtt://127.0.0.1:1883", data=Path("/data"), listen="127.0.0.1:8080"
@@ -205,16 +222,13 @@ def test_the_hub_accepts_what_is_written_for_it(everything):
 
 
 def test_all_settings_are_written_side_by_side(everything, tmp_path):
-    paths = write_configs(
-        everything,
-        somewhere(everything),
-        broker_url="mqtt://127.0.0.1:1883",
-        listen="127.0.0.1:0",
-        out=tmp_path / "new",
-    )
+    broker_url, out = "mqtt://127.0.0.1:1883", tmp_path / "new"
+    hub = write_hub_config(everything, broker_url=broker_url, listen="127.0.0.1:0", out=out)
+    agents = write_agent_configs(everything, somewhere(everything), broker_url=broker_url, out=out)
+    paths = [hub, *agents]
 
     assert [path.name for path in paths] == [
         "hub.yaml",
         *(f"agent-{site.id}.yaml" for site in everything.sites),
     ]
-    assert sorted(tmp_path.joinpath("new").iterdir()) == sorted(paths)
+    assert sorted(out.iterdir()) == sorted(paths)
