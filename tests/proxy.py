@@ -74,6 +74,11 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
 
     async def _accept(self, reader, writer):
+        # Whoever closes the proxy cancels this; the server would complain of a cancelled task.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._forward(reader, writer)
+
+    async def _forward(self, reader, writer):
         self.accepted += 1
         if self._refusing:
             _reset(writer)

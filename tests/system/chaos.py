@@ -58,11 +58,11 @@ class Chaos:
         """Wait until every machine is live again with readings made after the fault."""
         began = time.monotonic()
         after = time.time()
-        wait_until(
-            lambda: self._fresh(after),
-            f"all machines live after {kind}: {self._stale(after)}",
-            30.0,
-        )
+        try:
+            wait_until(lambda: self._fresh(after), f"all machines live after {kind}", 30.0)
+        except AssertionError as error:
+            error.add_note(f"not live: {self._stale(after)}\n{self._plant.hub.log()[-3000:]}")
+            raise
         took = time.monotonic() - began
         self.recoveries[kind] = max(took, self.recoveries.get(kind, 0.0))
 
@@ -70,14 +70,15 @@ class Chaos:
         return not self._stale(after)
 
     def _stale(self, after):
-        live = self._plant.availability()
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(after))
-        return [
-            (key, live.get(key, {}).get("connectivity"), live.get(key, {}).get("read_at"))
-            for key in self._plant.machines
-            if live.get(key, {}).get("connectivity") != "online"
-            or (live[key]["read_at"] or "") < moment
-        ]
+        """Name the machines that are not live with a reading made after an instant."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(after + 1))
+        stale = []
+        for site, machine in self._plant.machines:
+            page = self._plant.get(f"/api/v1/machines/{site}/{machine}") or {"signals": []}
+            read = {signal["signal"]: signal["time"] for signal in page["signals"]}
+            if page.get("connectivity") != "online" or read.get("step", "") < moment:
+                stale.append((site, machine, page.get("connectivity"), read.get("step")))
+        return stale
 
     def _broker_kill(self):
         self._plant.broker.kill()
