@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
@@ -28,6 +27,7 @@ from gateway.journal.storage import (
     fact_crc,
     open_storage,
     put_fact,
+    set_aside,
 )
 from gateway.journal.words import (
     Budget,
@@ -67,18 +67,17 @@ class Journal:
     def __init__(
         self,
         storage: Storage,
-        *,
         budget: Budget,
         when_full: WhenFull,
         now_ms: Callable[[], int],
-        set_aside: Path | None,
+        aside: Path | None,
     ) -> None:
         """Use `Journal.open`."""
         self._storage = storage
         self._budget = budget
         self._drop_oldest = when_full == "drop_oldest"
         self._now_ms = now_ms
-        self.set_aside = set_aside
+        self.set_aside = aside
         """Where a damaged predecessor was put by this start; what it held is not sent."""
         self._writing = Lock()
         self._memory = Lock()
@@ -110,16 +109,23 @@ class Journal:
         cannot be used. A damaged file does not stop the start: see `set_aside`.
         """
         layout = affordable(path, Layout.within(budget.bytes_max))
-        storage, aside = open_storage(path, connect, layout, now_ms())
-        journal = cls(storage, budget=budget, when_full=when_full, now_ms=now_ms, set_aside=aside)
+
+        def attempt(aside: Path | None) -> "Journal":
+            storage = open_storage(path, connect, layout)
+            journal = cls(storage, budget, when_full, now_ms, aside)
+            try:
+                with storage.errors_explained():
+                    journal._load(random64)
+            except BaseException:
+                storage.close()
+                raise
+            storage.keep_ballast()
+            return journal
+
         try:
-            with storage.errors_explained():
-                journal._load(random64)
-        except BaseException:
-            storage.close()
-            raise
-        storage.keep_ballast()
-        return journal
+            return attempt(None)
+        except JournalCorrupt as error:
+            return attempt(set_aside(path, str(error), now_ms()))
 
     @property
     def epoch(self) -> int:
@@ -199,7 +205,7 @@ class Journal:
         with self._memory:
             base = self._base
             start = max(first + base, self._first)
-            gaps = list(islice(self._settled.gaps(start, self._next - 1), max(limit, 0)))
+            gaps = list(self._settled.gaps(start, self._next - 1, over_gone=True))
         found: list[Entry] = []
         for gap_first, gap_last in gaps:
             if len(found) >= limit or bytes_max <= 0:
@@ -560,7 +566,7 @@ class Journal:
         self._load_undeclared()
 
     def _withdraw_announcements(self, change: Change) -> None:
-        for first, last in list(change.settled.gaps(self._first, self._next - 1)):
+        for first, last in list(change.settled.gaps(self._first, self._next - 1, over_gone=True)):
             found = list(
                 change.writer.execute(
                     "SELECT position FROM entries WHERE count = 0 AND position BETWEEN ? AND ?",

@@ -68,7 +68,7 @@ class Change:
         """Drop the oldest unsettled entries, about `bytes_goal` of them; return how many."""
         dropped = 0
         count_min = 0 if announcements else 1
-        for first, last in list(self.settled.gaps(self._first, self._last)):
+        for first, last in list(self.settled.gaps(self._first, self._last, over_gone=True)):
             rows = _sizes(
                 self.writer, first, last, bytes_goal, before_ms=before_ms, count_min=count_min
             )
@@ -76,7 +76,7 @@ class Change:
                 self.drop(run[0][0], run[-1][0], sum(row[1] for row in run), cause)
             dropped += len(rows)
             bytes_goal -= sum(row[2] for row in rows)
-            if bytes_goal <= 0 or (before_ms is not None and len(rows) < last - first + 1):
+            if bytes_goal <= 0:
                 break
         return dropped
 

@@ -46,12 +46,18 @@ class Settled:
         if first <= last:
             self._paint(Done(first, last, GONE))
 
-    def gaps(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Yield the open ranges between `first` and `last`, inclusive, ascending."""
+    def gaps(self, first: int, last: int, *, over_gone: bool = False) -> Iterator[tuple[int, int]]:
+        """Yield the open ranges between `first` and `last`, inclusive, ascending.
+
+        With `over_gone` they reach over what is gone: then there are fewer of them, and what the
+        disk holds between their ends is still all open.
+        """
         at = first
         for row in self._rows[self._touching(first) :]:
             if row.first > last:
                 break
+            if over_gone and row.at_ms == GONE:
+                continue
             if row.first > at:
                 yield at, row.first - 1
             at = max(at, row.last + 1)

@@ -76,6 +76,10 @@ OUTSIDE: Final = frozenset(
 """Errors that speak of the disk or of other programs, not of what the file holds."""
 
 
+DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""Errors that speak of what the file holds."""
+
+
 class Connection(Protocol):
     """What the journal needs of an SQL connection; errors are those of `sqlite3`."""
 
@@ -200,8 +204,13 @@ class Storage:
         """Turn SQLite's errors into the journal's, and remember a damaged file."""
         try:
             yield
+        except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message.
+            self.suspect()
+            raise JournalCorrupt(f"{self.path} is damaged: {error}") from error
         except sqlite3.Error as error:
-            if error_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            # Python itself complains of text that is no UTF-8, without a code.
+            unreadable_text = not error_code(error) and "UTF-8" in str(error)
+            if unreadable_text or error_code(error) in DAMAGE:
                 self.suspect()
                 raise JournalCorrupt(f"{self.path} is damaged: {error}") from error
             raise JournalError(f"{self.path} cannot be used now: {error}") from error
@@ -337,26 +346,24 @@ def affordable(path: Path, layout: Layout) -> Layout:
     return replace(smaller, pages=max(smaller.pages, min(_size(path) // PAGE_BYTES, layout.pages)))
 
 
-def open_storage(
-    path: Path, connect: Connect, layout: Layout, now_ms: int
-) -> tuple[Storage, Path | None]:
-    """Open the file at `path`, made anew where it is missing or damaged.
+def open_storage(path: Path, connect: Connect, layout: Layout) -> Storage:
+    """Open the file at `path`, made anew where it is missing.
 
-    Returns the storage, and where a damaged predecessor was put. Raises JournalTooNew for a file
-    of a newer program, and JournalError where the place cannot be used at all.
+    Raises JournalCorrupt for a damaged file, JournalTooNew for one of a newer program, and
+    JournalError where the place cannot be used at all.
     """
     if path.exists() and not path.is_file():
         raise JournalError(f"{path} is not a file; name another place for the journal")
-    aside = None
     if _headless(path):
-        aside = _set_aside(path, "the database is gone, its WAL is not", now_ms)
+        raise JournalCorrupt(f"{path} is gone, its WAL is not")
     try:
-        return _open_with_space(path, connect, layout), aside
-    except (sqlite3.Error, JournalCorrupt) as error:
-        if isinstance(error, sqlite3.Error) and not _damaged(error, path):
-            raise JournalError(f"{path} cannot be opened: {error}") from error
-        aside = _set_aside(path, str(error), now_ms)
-        return _open_with_space(path, connect, layout), aside
+        return _open_with_space(path, connect, layout)
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message.
+        raise JournalCorrupt(f"{path} is damaged: {error}") from error
+    except sqlite3.Error as error:
+        if _damaged(error, path):
+            raise JournalCorrupt(f"{path} is damaged: {error}") from error
+        raise JournalError(f"{path} cannot be opened: {error}") from error
 
 
 def _damaged(error: sqlite3.Error, path: Path) -> bool:
@@ -468,7 +475,7 @@ def _schema() -> set[tuple[str | None]]:
     return schema
 
 
-def _set_aside(path: Path, cause: str, now_ms: int) -> Path:
+def set_aside(path: Path, cause: str, now_ms: int) -> Path:
     """Move the damaged file away, its WAL and index with it; keep only the newest such file."""
     for older in path.parent.glob(f"{path.name}.corrupt-*"):
         older.unlink(missing_ok=True)

@@ -52,7 +52,9 @@ class FailingDisk:
             def execute(self, sql, parameters=(), /):
                 if sql == "COMMIT" and disk.failing:
                     disk._loop.call_soon_threadsafe(disk._refused.set)
-                    raise sqlite3.OperationalError("disk I/O error")
+                    error = sqlite3.OperationalError("disk I/O error")
+                    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+                    raise error
                 return super().execute(sql, parameters)
 
         return sqlite3.connect(

@@ -53,6 +53,8 @@ def test_gaps_and_counts_are_those_of_the_dictionary(operations, first, last):
     gaps = list(settled.gaps(first, last))
 
     assert {p for a, b in gaps for p in range(a, b + 1)} == asked - plain.keys()
+    wide = {p for a, b in settled.gaps(first, last, over_gone=True) for p in range(a, b + 1)}
+    assert wide == {p for p in asked if plain.get(p, GONE) == GONE}
     assert settled.covered(first, last) == len(asked & plain.keys())
     gone = {p for p, at_ms in plain.items() if at_ms == GONE}
     assert settled.covered(first, last, gone_only=True) == len(asked & gone)
