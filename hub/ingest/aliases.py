@@ -63,6 +63,9 @@ class AliasTable:
         """Tell what a name stands for, or None when no birth has told."""
         return self._names.get((device, name))
 
+    def __len__(self) -> int:
+        return len(self._aliases) + len(self._names)
+
 
 class AliasTables:
     """All alias tables of a hub. Used from one thread."""
