@@ -250,7 +250,7 @@ class MqttLink:
     def reconnect(self, last: Sequence[Message] = ()) -> None:
         """Publish the last messages, disconnect in order and connect again; does not wait."""
         connection = self._connection
-        if connection is not None:
+        if connection is not None and connection.finish_by is None:
             self._finish(connection, last)
 
     def stop(self, last: Sequence[Message] = ()) -> None:

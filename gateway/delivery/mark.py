@@ -50,7 +50,6 @@ class Mark:
         "durable",
         "durable_version",
         "epoch",
-        "forked",
         "judged",
         "site",
         "version",
@@ -62,8 +61,6 @@ class Mark:
         self.agent = agent
         self.epoch = epoch
         self.born_ms = 0
-        self.forked = False
-        """The last birth announced numbers that are settled already: they mean something else."""
         self.judged = Ledger()
         self.durable = Ledger()
         self.version = 0

@@ -97,9 +97,9 @@ class Receiver:
         node = self._nodes.setdefault(key, _Node())
         mark = node.marks.get(birth.epoch) or self._new_mark(node, key, birth.epoch, now_ms)
         node.marks.move_to_end(birth.epoch)
-        # The agent will begin a new epoch; what is still on its way under this one comes again.
-        mark.forked = mark.judged.settled.highest >= birth.next
-        lost = [] if mark.forked or birth.first > birth.next else mark.lose_below(birth.first)
+        # With numbers that are taken the agent will begin a new epoch: its first says nothing.
+        forked = mark.judged.settled.highest >= birth.next
+        lost = [] if forked or birth.first > birth.next else mark.lose_below(birth.first)
         node.answers[birth.epoch] = (birth.bdseq, mark.version)
         self._unanswered.add(key)
         self._note(mark)
@@ -109,10 +109,10 @@ class Receiver:
         """Judge entries: True is new and must be stored, False must not be (again).
 
         False means a duplicate, or an entry that cannot be accepted now and will come again.
-        Entries of an unknown or forked epoch are all refused, and a rebirth is asked.
+        Entries of an unknown epoch are all refused, and a rebirth is asked.
         """
         mark = self._mark(site, agent, epoch)
-        if mark is None or mark.forked:
+        if mark is None:
             self._ask((site, agent))
             return [False] * len(offsets)
         if not offsets:
@@ -129,7 +129,7 @@ class Receiver:
     def dropped(self, site: str, agent: str, epoch: int, first: int, last: int) -> None:
         """Settle offsets (inclusive) that the agent declares dropped."""
         mark = self._mark(site, agent, epoch)
-        if mark is not None and not mark.forked:
+        if mark is not None:
             mark.drop(first, last)
             self._note(mark)
 
