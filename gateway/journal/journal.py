@@ -49,6 +49,10 @@ DROPS_MAX: Final = 256
 """Drop records kept for the operator; the totals by cause are exact beyond that."""
 
 SPACE_RETRY_MS: Final = 10_000
+LEAP_MS: Final = 3_600_000
+LEAP_TRUST_MS: Final = 600_000
+"""No append for an hour may be a leap of the clock; ten minutes of steady time clear it."""
+
 SETTLED_STEPS: Final = 48
 """Settling times are rounded to this fraction of `keep_settled_s`: few ranges instead of many."""
 
@@ -84,6 +88,8 @@ class Journal:
         self._pages_max = storage.layout.pages
         self._cramped = False
         self._next_space_check_ms = 0
+        self._clock_read_ms = 0
+        self._clock_leapt_ms = 0
         self._epoch = 0
         self._base = 0
         self._first = self._next = 1
@@ -444,9 +450,19 @@ class Journal:
         now = self._now_ms()
         until = now - int(self._budget.keep_settled_s * 1000)
         change.delete_settled(bytes_goal, until)
-        if self._drop_oldest:
+        if self._drop_oldest and self._clock_is_steady(now):
             before = now - int(self._budget.age_max_s * 1000)
             change.drop_unsettled(bytes_goal, cause="age", before_ms=before)
+
+    def _clock_is_steady(self, now_ms: int) -> bool:
+        """Tell whether ages can be believed: not right after a start or a leap of the clock.
+
+        A clock that is a year ahead until NTP corrects it must not cost a month of samples.
+        """
+        if not 0 <= now_ms - self._clock_read_ms <= LEAP_MS:
+            self._clock_leapt_ms = now_ms
+        self._clock_read_ms = now_ms
+        return now_ms - self._clock_leapt_ms >= LEAP_TRUST_MS
 
     def _make_room(self, change: Change, pages: int, spare: int) -> None:
         """Free the pages that an append needs, and `spare` more so as not to do it each time."""

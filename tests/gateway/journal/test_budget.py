@@ -19,6 +19,13 @@ def announced(drops):
     return [NewEntry("", 0, repr((d.first, d.last, d.samples)).encode(), 0) for d in drops]
 
 
+def keep_time(journal, clock):
+    """Let the journal see a quarter of an hour without a leap."""
+    for _ in range(16):
+        journal.append([])
+        clock.pass_s(60)
+
+
 def append_until_refused(journal, clock):
     for _ in range(1000):
         clock.pass_s(60)
@@ -122,11 +129,28 @@ def test_entries_older_than_the_budget_allows_are_dropped_by_age(opened, clock):
     clock.pass_s(DAY_S / 2)
     journal.append([NewEntry("mc-100", clock.at_ms, b"young", 4)])
     clock.pass_s(DAY_S / 2 + 1)
-
-    journal.append([])
+    keep_time(journal, clock)
 
     assert [e.body for e in journal.read(1, 10)] == [b"young"]
     assert journal.drops() == [Drop(1, 1, 1, 4, "age")]
+
+
+def test_a_clock_that_leaps_and_is_corrected_costs_nothing(opened, clock):
+    journal = opened(age_max_s=DAY_S)
+    journal.append([entry(1)])
+    keep_time(journal, clock)
+
+    clock.pass_s(365 * DAY_S)
+    for _ in range(5):
+        journal.append([])
+        clock.pass_s(60)
+    clock.pass_s(-365 * DAY_S)
+    journal.append([])
+
+    assert journal.stats().dropped_samples == 0
+    clock.pass_s(365 * DAY_S)
+    keep_time(journal, clock)
+    assert journal.stats().dropped == {"age": 1}
 
 
 def test_settled_entries_stay_for_their_time_and_then_go(opened, clock):

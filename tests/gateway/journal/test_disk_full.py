@@ -149,7 +149,10 @@ def test_when_another_program_fills_the_disk_the_journal_lives_on_within_its_siz
         except JournalError:
             fill(small_disk)
     held = journal.read(1, 100_000, 1 << 30)
+    assert stored > 0
+    assert journal.stats().cramped
     assert len(held) + journal.stats().dropped_samples == appended + stored
+    assert set(journal.stats().dropped) == {"disk-full"}
     filler.unlink()
     clock.pass_s(60)
 

@@ -1,5 +1,8 @@
 """What was appended is there after a restart, in order, numbered 1, 2, 3 …, until it is settled."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from gateway.journal import Journal, JournalError
@@ -57,3 +60,56 @@ def test_offsets_are_never_used_again_even_when_nothing_is_left(opened, clock):
 
     assert (again.first, again.next) == (3, 3)
     assert again.append([entry(3)]) == 3
+
+
+def test_other_threads_read_and_settle_while_one_appends(opened):
+    journal: Journal = opened(bytes_max=16 * 1024 * 1024)
+    done = threading.Event()
+
+    def append():
+        try:
+            for number in range(1, 1001, 5):
+                journal.append([entry(number + n, size=500) for n in range(5)])
+        finally:
+            done.set()
+
+    def settle_and_read():
+        settled = 0
+        while not done.is_set() or settled < 1000:
+            held = journal.unsettled(1, 50)
+            assert [e.offset for e in held] == list(range(settled + 1, settled + len(held) + 1))
+            assert all(e.body == entry(e.offset, size=500).body for e in held)
+            journal.settle([(settled + 1, settled + len(held))])
+            settled += len(held)
+            assert journal.stats().unsettled >= 0
+        return settled
+
+    with ThreadPoolExecutor(3) as threads:
+        writer, settler = threads.submit(append), threads.submit(settle_and_read)
+        reader = threads.submit(lambda: [journal.read(1, 10_000) for _ in range(50)])
+        writer.result()
+        assert settler.result() == 1000
+        for held in reader.result():
+            assert [e.offset for e in held] == list(range(1, len(held) + 1))
+    assert journal.stats().unsettled == 0
+
+
+def test_the_facts_of_the_journal_itself_are_not_for_others(opened):
+    journal = opened()
+
+    assert journal.facts() == {}
+    with pytest.raises(ValueError, match="journal's own"):
+        journal.append([], {"journal/epoch": b"1"})
+    journal.append([], {"a/1": b"x", "a/2": b"y", "b": b"z"})
+    journal.append([], {"a/1": None})
+    assert journal.facts("a/") == {"a/2": b"y"}
+
+
+def test_reading_stops_at_the_bytes_asked_for_but_gives_one_entry_at_least(opened):
+    journal = opened()
+    journal.append([entry(number, size=1000) for number in range(1, 11)])
+
+    assert [e.offset for e in journal.read(1, 100, bytes_max=2500)] == [1, 2, 3]
+    assert [e.offset for e in journal.read(5, 100, bytes_max=1)] == [5]
+    assert [e.offset for e in journal.unsettled(2, 3)] == [2, 3, 4]
+    assert journal.read(11, 100) == []
