@@ -45,7 +45,7 @@ from hub.registry import MachineRecord, Registry, SignalRecord
 
 log = logging.getLogger(__name__)
 
-BATCH_MESSAGES: Final = 2_000
+BATCH_MESSAGES: Final = 4_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 IDLE_S: Final = 0.2
 ROUTES_MAX: Final = 200_000
@@ -527,8 +527,9 @@ class Ingest:
 
     def _add_rows(self, columns: Columns, batch: Batch) -> None:
         if len(columns):
-            batch.states += self._states.changes(columns)
-            batch.columns.append(self._states.lasting(columns))
+            lasting, states = self._states.split(columns)
+            batch.columns.append(lasting)
+            batch.states += states
             self._counters.samples += len(columns)
 
     # -- foreign nodes ---------------------------------------------------------------------

@@ -98,8 +98,7 @@ class Replay:
         """
         with self._lock:
             columns, found, dead = self._decode(entries)
-            states = self._states.changes(columns)
-            lasting = self._states.lasting(columns)
+            lasting, states = self._states.split(columns)
         settled: dict[str, list[int]] = {}
         for entry, (epoch, offset) in zip(entries, found, strict=True):
             if offset:

@@ -27,9 +27,17 @@ class StateRows:
         self._index = index
         self._roles: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
-    def changes(self, columns: Columns) -> list[StateChange]:
-        """Give what the rows say machines were doing, in the order of the rows."""
+    def split(self, columns: Columns) -> tuple[Columns, list[StateChange]]:
+        """Give the rows worth keeping, and what they say machines were doing, in their order.
+
+        Left out are rows that only refresh a promise; they mean nothing an hour later.
+        """
         roles = self._roles_of(columns)
+        if not roles.any():
+            return columns, []
+        return columns.rows(roles != _TRANSIENT), self._changes(columns, roles)
+
+    def _changes(self, columns: Columns, roles: NDArray[np.uint8]) -> list[StateChange]:
         told: defaultdict[tuple[int, str, str, int], dict[int, str]] = defaultdict(dict)
         for row in np.nonzero((roles > 0) & (roles <= _EVIDENCE))[0].tolist():
             name = self._index.name(int(columns.series[row]))
@@ -42,10 +50,6 @@ class StateRows:
             for (_, site, machine, time_ms), words in told.items()
             if _STATE in words
         ]  # fmt: skip
-
-    def lasting(self, columns: Columns) -> Columns:
-        """Leave out the rows that only refresh a promise; they mean nothing an hour later."""
-        return columns.rows(self._roles_of(columns) != _TRANSIENT)
 
     def _roles_of(self, columns: Columns) -> NDArray[np.uint8]:
         known = len(self._roles)
