@@ -279,9 +279,10 @@ class Sender:
 
     def _give_birth(self, now: int, now_ms: int) -> list[Outgoing]:
         """Announce everything, and do so again later if no host answers."""
+        if self._born:
+            self._rebirth_allowed_at = now + REBIRTH_MS
         self._born = True
         self._births_stale = False
-        self._rebirth_allowed_at = now + REBIRTH_MS
         self._birth_at = None
         if not self._answered:
             self._birth_at = now + resend_after_ms(self._birth_tries, self._rng)
