@@ -13,7 +13,7 @@ from typing import Final
 from gateway import logs, settings
 from hub.broker import BrokerError, EmbeddedBroker
 from hub.config import HubConfig
-from hub.service import HubError, run_hub
+from hub.service import HubError, run_hub, tell_port
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _broker(port: int, ready_file: Path | None) -> int:
     try:
         broker.start()
         if ready_file is not None:
-            ready_file.write_text(f"{broker.port}\n")
+            tell_port(ready_file, broker.port)
         log.info("broker listening on 127.0.0.1:%d, loopback only", broker.port)
         while not stop.wait(WATCH_S):
             if not broker.running:

@@ -61,10 +61,17 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         stack.callback(pipeline.stop)
         port = listener.getsockname()[1]
         if ready_file is not None:
-            ready_file.write_text(f"{port}\n")
+            tell_port(ready_file, port)
         log.info("the hub answers on http://%s:%d/", config.listen.host, port)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(app, listener, stream))
+
+
+def tell_port(path: Path, port: int) -> None:
+    """Write a port to a file that nobody can read half-written."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(f"{port}\n")
+    partial.replace(path)
 
 
 def now_ms() -> int:
