@@ -26,6 +26,8 @@ SHOTS = (
     ("wall-phone-360", "/wall?lang=en", NARROW),
     ("machine-ja-light", f"{MACHINE}?lang=ja", {"width": 1440, "height": 1180}),
     ("machine-en-dark", f"{MACHINE}?lang=en", {"width": 1440, "height": 1180, "scheme": "dark"}),
+    ("lite-ja-light", "/lite?lang=ja", {"width": 1280, "height": 900}),
+    ("lite-en-dark", "/lite?lang=en", {"width": 1280, "height": 900, "scheme": "dark"}),
     ("machine-phone", f"{MACHINE}?lang=ja", {**PHONE, "height": 1600}),
 )
 
@@ -56,10 +58,11 @@ def scene(folder):
 
 def shoot(viewer, name, path, options):
     with viewer.page(path, **options) as page:
-        page.locator(".tile, .banner").first.wait_for()
+        page.locator(".tile, .banner, table").first.wait_for()
         if path.startswith("/m/"):
             page.locator(".uplot canvas").first.wait_for()
-        page.wait_for_timeout(600)
+        # Names of sites, the pages of a wall screen and web fonts come a moment after the tiles.
+        page.wait_for_timeout(1_800 if "kiosk" in path else 600)
         page.screenshot(path=FOLDER / f"{name}.png")
     sys.stdout.write(f"{FOLDER / name}.png\n")
 

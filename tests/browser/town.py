@@ -24,7 +24,7 @@ from gateway.sparkplug import names
 from hub.api import Context, create_app
 from hub.columns import Columns, SeriesIndex, StateChange
 from hub.config import Names, Site
-from hub.dashboard import build_id, dashboard_routes
+from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import WriteBatch, open_historian
 from hub.live import Alarms, Counters, Live
 from hub.live.live import order_key
@@ -148,8 +148,9 @@ class Town:
             ready=list,
             now_ms=wall_ms,
         )
+        lite = lite_routes(self.live, self._registry, wall_ms)
         config = uvicorn.Config(
-            create_app(context, dashboard_routes()),
+            create_app(context, [*dashboard_routes(), *lite]),
             host="127.0.0.1",
             port=self.port,
             lifespan="off",
@@ -210,7 +211,12 @@ class Town:
         self._call(self.live.died, site, "line-1", wall_ms())
 
     def agent_back(self, site):
-        self._call(self.live.heard, site, "line-1", wall_ms())
+        """Let the agent announce itself again, as after a lost connection."""
+
+        def born():
+            self.live.born(site, "line-1", wall_ms(), foreign=False)
+
+        self._call(born)
 
     def remember(self, site, machine, *, hours=24, gap=True):
         """Give a machine a past of states and signals, ending in its present state."""
@@ -321,7 +327,7 @@ class Town:
     def _samples(self, resident, changes, hours, *, gap):
         now = wall_ms()
         start = now - hours * HOUR_MS
-        step = max(20_000, hours * HOUR_MS // 4_000)
+        step = max(20_000, hours * HOUR_MS // 1_000)
         lost = (now - hours * HOUR_MS // 3, now - hours * HOUR_MS // 3 + 40 * MINUTE_MS)
         rows, times = [], []
         starts = [change.time_ms for change in changes]

@@ -63,11 +63,12 @@ function watchScope(): void {
 
 function watchBuild(): void {
   const ours = document.querySelector<HTMLMetaElement>('meta[name="build"]')?.content;
-  let reloading = false;
   effect(() => {
     const theirs = fleet.build.value;
-    if (!kiosk.value || reloading || !ours || !theirs || theirs === ours) return;
-    reloading = true;
+    if (!kiosk.value || !ours || !theirs || theirs === ours) return;
+    // Once per build: a proxy that still gives the old page must not make this screen reload for ever.
+    if (sessionStorage.getItem("reloaded-for") === theirs) return;
+    sessionStorage.setItem("reloaded-for", theirs);
     setTimeout(() => location.reload(), Math.random() * RELOAD_SPREAD_MS);
   });
 }
