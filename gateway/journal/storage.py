@@ -5,6 +5,7 @@ the absence of mmap keep clear of the WAL-reset fault of SQLite before 3.51.3, w
 connections that write or checkpoint.
 """
 
+import functools
 import itertools
 import logging
 import os
@@ -458,19 +459,20 @@ def _examine(storage: Storage) -> None:
         (row, *_) = storage.query("PRAGMA quick_check(1)")
         if row[0] != "ok":
             raise JournalCorrupt(str(row[0]))
-    if set(storage.query("SELECT sql FROM sqlite_master")) != _schema():
+    if frozenset(storage.query("SELECT sql FROM sqlite_master")) != _schema():
         raise JournalCorrupt("the schema is not what was written")
     for name, value, crc in storage.query("SELECT CAST(name AS BLOB), value, crc FROM facts"):
         if _signed(zlib.crc32(value, zlib.crc32(name))) != crc:
             raise JournalCorrupt(f"the fact {name!r} is not what was written")
 
 
-def _schema() -> set[tuple[str | None]]:
+@functools.cache
+def _schema() -> frozenset[tuple[str | None]]:
     """Give what the present version's schema looks like, by making one in memory."""
     memory = connect_sqlite(Path(":memory:"))
     for statement in itertools.chain.from_iterable(MIGRATIONS):
         memory.execute(statement)
-    schema = set(memory.execute("SELECT sql FROM sqlite_master"))
+    schema = frozenset(memory.execute("SELECT sql FROM sqlite_master"))
     memory.close()
     return schema
 

@@ -113,3 +113,14 @@ def test_reading_stops_at_the_bytes_asked_for_but_gives_one_entry_at_least(opene
     assert [e.offset for e in journal.read(5, 100, bytes_max=1)] == [5]
     assert [e.offset for e in journal.unsettled(2, 3)] == [2, 3, 4]
     assert journal.read(11, 100) == []
+
+
+def test_settling_what_is_not_written_yet_has_no_effect_on_it(opened):
+    journal = opened()
+    journal.append([entry(1)])
+    journal.settle([(0, 5)])
+
+    journal.append([entry(2)])
+
+    assert [e.offset for e in journal.unsettled(1, 10)] == [2]
+    assert journal.stats().unsettled == 1

@@ -41,6 +41,7 @@ class Run:
     known: list[Known]
     bodies: dict[tuple[int, int], bytes] = field(default_factory=dict)
     asked: list[tuple[int, int, int]] = field(default_factory=list)  # (events, epoch, offset)
+    dropped: int = 0
     turns: list[tuple[int, int]] = field(default_factory=list)  # (events before, new epoch)
 
 
@@ -103,6 +104,7 @@ def lived(directory: Path, seed: int, steps: int, connect=None, *, turn: bool = 
             for offset, entry in enumerate(kept, start=1):
                 run.bodies[journal.epoch, offset] = entry.body
         note()
+    run.dropped = journal.stats().dropped_samples
     journal.close()
     return run
 
@@ -200,11 +202,12 @@ def told(capsys) -> Callable[[str], None]:
 
 
 def test_no_power_cut_loses_what_was_acknowledged(memory_directory, told):
-    run = lived(memory_directory, seed=1, steps=60)
+    run = lived(memory_directory, seed=1, steps=45)
     assert {event.kind for event in run.events} == {
         "create", "write", "truncate", "sync", "delete",
     }  # fmt: skip
 
+    assert run.dropped > 0
     count, broken = examine(run, memory_directory, seed=1)
 
     told(f"{len(run.events)} writes and syncs, {count} images, {len(broken)} broken")
