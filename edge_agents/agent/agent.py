@@ -31,6 +31,7 @@ FIRST_TICK_S: Final = 1.0
 """Machines that answer do so within this time; only the others are told as unknown at the start."""
 DRIVER_RESTART_S: Final = 5.0
 MS_PER_S: Final = 1_000
+CANCEL_AGAIN_S: Final = 1.0
 
 
 class Agent:
@@ -230,8 +231,13 @@ def _birth(machine: MachineConfig) -> MachineBirth:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they have put their things in order."""
-    waiting = list(tasks)
-    for task in waiting:
-        task.cancel()
-    await asyncio.wait(waiting)
+    """Cancel tasks and wait until they have put their things in order.
+
+    Once may not be enough: `asyncio.wait_for` of Python 3.11 swallows a cancellation that arrives
+    together with its result, and the libraries below us use it (fixed in 3.12, gh-86296).
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
