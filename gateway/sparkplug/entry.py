@@ -108,7 +108,8 @@ def read_entry(payload: bytes) -> tuple[int, int] | None:
     """Return (epoch, offset) of a message, or None when it carries none or is beyond reading.
 
     Messages of `data_message` are read from their tail without decoding the rest, so that a
-    message whose body is broken can still be settled.
+    message whose body is broken can still be settled. A value made to look like such a tail is
+    taken for one: its sender could as well have written the place itself.
     """
     return read_entry_tail(payload) or _read_entry_anywhere(payload)
 

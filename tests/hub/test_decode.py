@@ -4,11 +4,12 @@ Bad messages are refused with their cause and harm no other; times are never a r
 """
 
 import math
+import os
 import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Quality, Reason, Sample
@@ -210,7 +211,7 @@ def payloads(draw):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(payloads(), max_size=6), st.integers(0, 9))
 def test_both_ways_give_the_same_columns(tables, table, varied, repeats):
     both_ways([*varied, *varied[:1] * repeats, usual_payload(1)], tables, table)
@@ -503,9 +504,22 @@ def test_nothing_gives_nothing(tables):
         assert decoded.refused == []
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_both_ways_agree_on_garbage(tables, table, seed):
+def both_ways_on_garbage(tables, table, seed, count):
     numbers = random.Random(seed)
     corpus = corpus_of_messages()
+    for start in range(0, count, 200):
+        wild = [mutated(numbers, corpus) for _ in range(start, min(start + 200, count))]
+        both_ways(wild, tables, table)
 
-    both_ways([mutated(numbers, corpus) for _ in range(100)], tables, table)
+
+@pytest.mark.parametrize("seed", range(20))
+def test_both_ways_agree_on_garbage(tables, table, seed):
+    both_ways_on_garbage(tables, table, seed, 1_000)
+
+
+@pytest.mark.fuzz
+@pytest.mark.skipif("MACHIKOBA_FUZZ" not in os.environ, reason="asked for by `make fuzz`")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_both_ways_agree_on_a_million_inputs(tables, table, seed):
+    both_ways_on_garbage(tables, table, seed, 50_000)

@@ -1,7 +1,10 @@
 """Entries keep their layout, their order and their place in the journal, however they are sent."""
 
+import struct
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.sparkplug import (
@@ -20,6 +23,8 @@ from gateway.sparkplug import (
 )
 
 NOON_MS = 1_790_000_000_000
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 EPOCH = 2**64 - 59
 
 
@@ -55,8 +60,9 @@ def test_the_place_in_the_journal_is_read_from_the_tail(seq, historical):
     assert decode(payload).seq == seq
 
 
-def test_the_place_is_readable_even_when_the_body_is_not():
-    payload = bytearray(message([double(128, 1.5), double(129, 2.5)]))
+@pytest.mark.parametrize("seq", [0, 127, 128, 255])
+def test_the_place_is_readable_even_when_the_body_is_not(seq):
+    payload = bytearray(message([double(128, 1.5), double(129, 2.5)], seq=seq))
     payload[9] = 0xFF  # the length of the first metric
 
     with pytest.raises(SparkplugError):
@@ -91,6 +97,7 @@ def in_order(metrics):
     return sorted(metrics, key=lambda metric: metric.time_ms or 0)
 
 
+@unhurried
 @given(st.lists(value_metrics(), max_size=6), st.booleans())
 def test_an_entry_decodes_to_what_protobuf_would_have_written(metrics, datatypes):
     read = decode(message(metrics, datatypes=datatypes))
@@ -105,6 +112,48 @@ def test_an_entry_decodes_to_what_protobuf_would_have_written(metrics, datatypes
     )
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "spindle_rpm"},
+        {"historical": True},
+        {"properties": {"Machikoba/Quality": 9, "Quality": 192}},
+        {"alias": 127},
+        {"alias": 16_384},
+        {"time_ms": 2**35 - 1},
+        {"time_ms": 2**42},
+        {"value": 3},
+        {"value": None},
+        {"datatype": DataType.FLOAT},
+    ],
+)
+def test_a_metric_that_is_not_quite_regular_keeps_what_it_has(change):
+    metric = replace(double(128, 1.5), **change)
+
+    expected = decode(encode(Payload(NOON_MS, 3, [metric]), datatypes=False)).metrics
+    assert decode(message([metric])).metrics[:-1] == expected
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        # The bytes of its value look like those of a time.
+        Metric(
+            alias=128,
+            datatype=DataType.DOUBLE,
+            value=struct.unpack("<d", b"\x81\x81\x81\x81\x81\x01\x20\x40")[0],
+        ),
+        Metric(name="x" * 40, datatype=DataType.DOUBLE, value=1.5),
+        Metric(alias=1, datatype=DataType.STRING, value="\u0700" * 20, time_ms=5),
+    ],
+)
+def test_a_metric_with_another_head_is_marked_historical_too(metric):
+    marked = decode(message([metric], historical=True)).metrics[0]
+
+    assert marked == replace(decode(message([metric])).metrics[0], historical=True)
+
+
+@unhurried
 @given(st.lists(value_metrics(), max_size=6))
 def test_every_value_of_a_message_sent_again_is_historical(metrics):
     first, again = decode(message(metrics)), decode(message(metrics, historical=True))
@@ -169,6 +218,24 @@ def test_the_place_is_found_wherever_an_ordinary_encoder_puts_it():
         assert read_entry(encode(Payload(None, None, metrics), datatypes=False)) == (EPOCH, 7)
 
 
+def test_of_two_places_the_last_one_counts():
+    places = [
+        Metric(names.ENTRY, None, DataType.UINT64_ARRAY, [EPOCH, offset], NOON_MS)
+        for offset in (6, 7)
+    ]
+
+    assert read_entry(encode(Payload(NOON_MS, None, places))) == (EPOCH, 7)
+    assert read_entry(encode(Payload(NOON_MS, 3, places), datatypes=False)) == (EPOCH, 7)
+
+
+def test_a_value_that_ends_like_a_place_is_not_taken_for_one():
+    content = message([double(128, 1.5)])[-45:-2]
+    text = Metric("note", None, DataType.BYTES, content, NOON_MS)
+
+    assert content.startswith(b"\x0a\x0fMachikoba/Entry")
+    assert read_entry(encode(Payload(NOON_MS, 3, [text]))) is None
+
+
 @pytest.mark.parametrize(
     "value",
     [b"short", [1], [1, 2, 3], [1.5, 2.5], [-1, 2], ["a", "b"], None, 7, "text of 16 bytes"],
@@ -184,6 +251,7 @@ def test_a_message_without_a_place_has_none():
     assert read_entry(names.ENTRY.encode()) is None
 
 
+@unhurried
 @given(st.binary(max_size=80), st.binary(max_size=8))
 def test_text_that_looks_like_a_place_is_not_taken_for_one(before, after):
     lookalike = message([double(128, 1.5)])[-47:-2]

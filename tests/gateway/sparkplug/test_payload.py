@@ -4,7 +4,7 @@ import math
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Quality, Reason, Sample
@@ -24,6 +24,8 @@ from gateway.sparkplug import (
 from gateway.sparkplug.schema import Payload as WirePayload
 
 NOON_MS = 1_790_000_000_000
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 VALUES = {
@@ -88,6 +90,7 @@ def metrics(draw):
 uint64s = st.integers(0, 2**64 - 1)
 
 
+@unhurried
 @given(
     st.builds(Payload, st.none() | uint64s, st.none() | uint64s, st.lists(metrics(), max_size=5))
 )
@@ -96,6 +99,7 @@ def test_what_is_written_is_read_back(payload):
 
 
 @pytest.mark.tck("payloads-metric-datatype-not-req")
+@unhurried
 @given(st.lists(metrics(), max_size=5))
 def test_a_value_without_datatype_is_read_when_the_birth_has_told_it(written):
     read = decode(encode(Payload(metrics=written), datatypes=False)).metrics

@@ -1,7 +1,7 @@
 """Topics are read and written exactly; ids of foreign nodes survive unchanged."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.sparkplug import (
@@ -13,6 +13,9 @@ from gateway.sparkplug import (
     state_topic,
     unquote_level,
 )
+
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ids = st.text(
     st.characters(exclude_characters="+/#\0", exclude_categories=("Cs",)), min_size=1, max_size=40
@@ -38,6 +41,7 @@ def test_a_topic_is_namespace_group_kind_node_device():
     "intro-edge-node-id-string",
     "intro-device-id-string",
 )
+@unhurried
 @given(ids.filter(lambda group: group != "STATE"), ids, ids)
 def test_any_text_can_be_an_id_and_comes_back_as_it_was(group, node, device):
     for kind in NODE_KINDS:
@@ -113,6 +117,7 @@ def test_a_group_cannot_pose_as_a_host():
         format_topic("NDATA", "STATE", "agent")
 
 
+@unhurried
 @given(st.text(st.characters(exclude_categories=("Cs",))))
 def test_quoting_makes_one_level_and_can_be_undone(text):
     level = quote_level(text)
@@ -126,6 +131,7 @@ def test_quoting_that_is_not_ours_is_refused():
         unquote_level("%ff")
 
 
+@unhurried
 @given(st.text())
 def test_any_text_gives_a_topic_or_our_error(text):
     try:
