@@ -6,14 +6,19 @@ protocol is only ever touched there.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError as Abandoned
 from concurrent.futures import TimeoutError as TooLate
-from typing import Final
+from typing import Final, TypeVar
 
 from gateway.delivery import Outgoing, Sender
-from gateway.journal import Entry
+from gateway.journal import Entry, JournalCorrupt, JournalError
 from gateway.mqtt import MqttLink, Tls
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 IDLE_S: Final = 1.0
 """Longest sleep: what nobody announced is found within this time."""
@@ -38,6 +43,8 @@ class Uplink:
         self._now_ms = now_ms
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
+        self._unreadable = False
+        self._damage: JournalCorrupt | None = None
         self._link = MqttLink(
             url=url,
             client_id=client_id,
@@ -65,12 +72,17 @@ class Uplink:
         self._awake.set()
 
     async def run(self) -> None:
-        """Connect and carry until cancelled; then say good-bye and disconnect."""
+        """Connect and carry until cancelled; then say good-bye and disconnect.
+
+        Raises JournalCorrupt when the outbox turns out to be damaged.
+        """
         self._loop = asyncio.get_running_loop()
         self._link.start()
         try:
             while True:
                 self._awake.clear()
+                if self._damage is not None:
+                    raise self._damage
                 self._carry()
                 await self._sleep()
         finally:
@@ -79,11 +91,30 @@ class Uplink:
 
     def _carry(self) -> None:
         """Publish what is due; what the link refuses is told, and comes again."""
-        for message in self._sender.poll(self._now_ms()):
+        for message in self._guarded(self._sender.poll) or ():
             if not self._link.publish(message) and message.token is not None:
                 self._sender.unpublished(message.token, self._now_ms())
         if self._sender.wants_reconnect:
             self._link.reconnect()
+
+    def _guarded(self, ask: Callable[[int], Answer]) -> Answer | None:
+        """Ask the protocol; a journal that cannot be read just now is asked again later.
+
+        A damaged one raises JournalCorrupt: the next start sets it aside.
+        """
+        try:
+            answer = ask(self._now_ms())
+        except JournalCorrupt:
+            raise
+        except JournalError as error:
+            if not self._unreadable:
+                log.warning("the outbox cannot be read, trying again: %s", error)
+            self._unreadable = True
+            return None
+        if self._unreadable:
+            log.info("the outbox can be read again")
+            self._unreadable = False
+        return answer
 
     async def _sleep(self) -> None:
         """Wait until something happens or the protocol has something to do."""
@@ -102,7 +133,10 @@ class Uplink:
                 self._loop.call_soon_threadsafe(self._told, what)
 
     def _told(self, what: Callable[[int], None]) -> None:
-        what(self._now_ms())
+        try:
+            self._guarded(what)
+        except JournalCorrupt as error:
+            self._damage = error  # raised by `run`, where somebody listens
         self._awake.set()
 
     def _will(self) -> Outgoing:

@@ -216,10 +216,9 @@ class MqttLink:
         self._rng = rng or random.SystemRandom()
         self._connection: _Connection | None = None
         self._stopping = threading.Event()
-        self._woken, self._waker = socket.socketpair()
-        for end in (self._woken, self._waker):
-            end.settimeout(0)
-        self._thread = threading.Thread(target=self._run, name=f"mqtt-{client_id}", daemon=True)
+        self._woken: socket.socket | None = None
+        self._waker: socket.socket | None = None
+        self._thread: threading.Thread | None = None
         self._lost_logged = False
         self._oversize_logged = False
 
@@ -231,6 +230,12 @@ class MqttLink:
 
     def start(self) -> None:
         """Begin to connect, in the link's own thread."""
+        self._woken, self._waker = socket.socketpair()
+        for end in (self._woken, self._waker):
+            end.settimeout(0)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._woken,), name=f"mqtt-{self._client_id}", daemon=True
+        )
         self._thread.start()
 
     def publish(self, message: Message) -> bool:
@@ -260,11 +265,12 @@ class MqttLink:
         if connection is not None:
             self._finish(connection, last)
         self._wake()
-        if self._thread.is_alive():
-            self._thread.join(timeout=FLUSH_S + CONNECT_TIMEOUT_S * 2)
-        if not self._thread.is_alive():
-            self._woken.close()
-            self._waker.close()
+        if self._thread is None:
+            return
+        self._thread.join(timeout=FLUSH_S + CONNECT_TIMEOUT_S * 2)
+        for end in (self._woken, self._waker):
+            if end is not None and not self._thread.is_alive():
+                end.close()
 
     # In any thread ------------------------------------------------------------------------
 
@@ -288,17 +294,18 @@ class MqttLink:
 
     def _wake(self) -> None:
         """Have the link's thread look for work; a full pipe wakes it just as well."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._waker.send(b"\0")
+        if self._waker is not None:
+            with contextlib.suppress(BlockingIOError, OSError):
+                self._waker.send(b"\0")
 
     # In the link's thread -----------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, woken: socket.socket) -> None:
         failures = 0
         while not self._stopping.is_set():
             ready = False
             try:
-                ready = self._connect_once()
+                ready = self._connect_once(woken)
             except (OSError, ValueError) as error:
                 self._log_lost(str(error) or type(error).__name__)
             except Exception:
@@ -307,14 +314,14 @@ class MqttLink:
             pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
             self._stopping.wait(pause_s * self._rng.uniform(0.5, 1.0))
 
-    def _connect_once(self) -> bool:
+    def _connect_once(self, woken: socket.socket) -> bool:
         """Live through one connection; tell whether it ever was ready to publish."""
         connection = self._new_connection()
         client = connection.client
         client.connect(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
         self._connection = connection
         try:
-            cause = self._serve(connection)
+            cause = self._serve(connection, woken)
         finally:
             self._connection = None
             was_ready, connection.ready = connection.ready, False
@@ -407,14 +414,14 @@ class MqttLink:
         log.info("connected to %s", self._broker.name)
         self._on_connected()
 
-    def _serve(self, connection: _Connection) -> str:
+    def _serve(self, connection: _Connection, woken: socket.socket) -> str:
         """Read and write until the connection ends; return why, if paho did not say."""
         client = connection.client
         ready_by = time.monotonic() + 2 * CONNECT_TIMEOUT_S
         with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
+            selector.register(woken, selectors.EVENT_READ)
             while (sock := client.socket()) is not None:
-                self._turn(connection, selector, sock)
+                self._turn(connection, selector, sock, woken)
                 if client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                     return "the broker does not answer"
                 if not connection.ready and time.monotonic() > ready_by:
@@ -422,7 +429,13 @@ class MqttLink:
                 self._finish_when_flushed(connection)
         return "connection closed"
 
-    def _turn(self, connection: _Connection, selector: selectors.BaseSelector, sock: Any) -> None:
+    def _turn(
+        self,
+        connection: _Connection,
+        selector: selectors.BaseSelector,
+        sock: Any,
+        woken: socket.socket,
+    ) -> None:
         """Wait for the socket or a wake-up, then read and write what can be."""
         client = connection.client
         events = selectors.EVENT_READ
@@ -435,9 +448,9 @@ class MqttLink:
             happened = {key.fileobj: mask for key, mask in selector.select(timeout_s)}
         finally:
             selector.unregister(sock)
-        if self._woken in happened:
+        if woken in happened:
             with contextlib.suppress(BlockingIOError):
-                self._woken.recv(4096)
+                woken.recv(4096)
         if buffered or happened.get(sock, 0) & selectors.EVENT_READ:
             self._read(connection)
         if client.socket() is not None and client.want_write():
