@@ -75,7 +75,7 @@ def _compare(ledger, key, committed, rows):
 
 def committed_steps(folder):
     """Read what an agent committed: the steps of each machine, and how many samples it dropped."""
-    (path,) = [path for path in folder.iterdir() if path.suffix == ".journal"]
+    path = folder / "outbox.db"
     journal = Journal.open(
         path,
         budget=Budget(1 << 40, 1e12, 1e12),
