@@ -46,6 +46,11 @@ class Breaker:
         """Whether the unit is left alone but for a probe from time to time."""
         return self._failures >= FAILURES_MAX
 
+    @property
+    def doubted(self) -> bool:
+        """Whether the last question was not answered."""
+        return self._failures > 0
+
     def failed(self) -> float | None:
         """Note an unanswered question; return the seconds until the next probe once open."""
         self._failures = min(self._failures + 1, FAILURES_MAX)

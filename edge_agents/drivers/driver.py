@@ -1,5 +1,6 @@
 """What the agent asks of every protocol: a driver runs by itself and delivers what it read."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -66,3 +67,14 @@ class Driver(Protocol):
 
     def status(self) -> DriverStatus:
         """Tell how the conversation is going."""
+
+
+def obey_cancellation() -> None:
+    """Raise CancelledError if the running task was cancelled and somebody swallowed that.
+
+    `asyncio.wait_for` of Python 3.11 does when the answer comes in the same instant, and both
+    protocol libraries wait with it: the driver would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

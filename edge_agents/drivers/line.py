@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from edge_agents.drivers.bisection import LAST_RETEST_S, Change, Group
 from edge_agents.drivers.breaker import Backoff, Breaker
 from edge_agents.drivers.decoder import Decoder, GarbledError
-from edge_agents.drivers.driver import Deliver, DriverStatus, UnitStatus
+from edge_agents.drivers.driver import Deliver, DriverStatus, UnitStatus, obey_cancellation
 from edge_agents.drivers.presence import Presence, listed
 from edge_agents.drivers.registers import Block, Limits, RegisterSignal, Table
 from edge_agents.drivers.schedule import Schedule
@@ -181,6 +181,7 @@ class Line:
         try:
             while True:
                 await self._turn()
+                obey_cancellation()
         finally:
             self._transport.close()
 
@@ -308,8 +309,10 @@ class Line:
         self._reconnect.reset()
         poll.breaker.answered()
         unit = poll.machine.unit
-        probed = unit.breaker.open
+        probed, doubted = unit.breaker.open, unit.breaker.doubted
         unit.breaker.answered()
+        if doubted:
+            self._doubt(unit, doubted=False)
         for machine in unit.machines:
             back = probed or machine.presence.announced
             machine.presence.answers()
@@ -330,10 +333,17 @@ class Line:
         if probe_s is not None:
             self._leave_alone(machine.unit, probe_s)
             return
+        self._doubt(machine.unit, doubted=True)
         machine.presence.lose(Reason.TIMEOUT, poll.block.names)
         pause_s = poll.breaker.failed()
         if pause_s is not None:  # only this question is met by silence
             self._postpone(poll, pause_s)
+
+    def _doubt(self, unit: _Unit, *, doubted: bool) -> None:
+        """Let a unit that was silent wait behind the others that are due."""
+        for machine in unit.machines:
+            for poll in machine.polls.values():
+                self._schedule.doubt(poll, doubted=doubted)
 
     def _leave_alone(self, unit: _Unit, probe_s: float) -> None:
         """Give a silent unit's time to the others, but for one short question after a while."""
@@ -345,6 +355,7 @@ class Line:
         polls = (poll for machine in unit.machines for poll in machine.polls.values())
         probe = min(polls, key=lambda poll: (poll.retest, poll.block.count))
         self._postpone(probe, probe_s)
+        self._schedule.doubt(probe, doubted=True)
         if all(one.breaker.open for one in self._units.values()):
             # Nobody answers: the connection may be dead without our knowing. A new one will tell.
             self._transport.close()

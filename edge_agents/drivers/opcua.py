@@ -27,7 +27,7 @@ from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from edge_agents.drivers.breaker import Backoff
 from edge_agents.drivers.decoder import Outcome, Step, number_step
-from edge_agents.drivers.driver import Deliver, DriverStatus
+from edge_agents.drivers.driver import Deliver, DriverStatus, obey_cancellation
 from edge_agents.drivers.nodes import NodeSignal, Server
 from edge_agents.drivers.presence import Presence, listed
 from edge_agents.drivers.registers import Kind
@@ -179,6 +179,7 @@ class OpcuaServer:
             presence.begin(deliver)
         while True:
             reason, cause = await self._converse()
+            obey_cancellation()
             if reason is Reason.TIMEOUT:
                 self._figures.timeouts += 1
             for presence in self._presences:
@@ -340,6 +341,7 @@ class _Conversation:
                 await self._wait(wait_s)
                 continue
             await job.act()
+            obey_cancellation()
             missed = self._jobs.missed
             self._jobs.done(job, self._monotonic())
             self._figures.missed += self._jobs.missed - missed

@@ -3,19 +3,30 @@
 Every job has its own fixed grid of due times, so that reading time never drifts into the period.
 Among the jobs that are due the one whose deadline (the end of its period) is nearest goes first.
 A line that cannot keep up leaves readings out, evenly, and counts them; it never queues them.
+
+A job may be doubted: the one it asks has been silent. It may cost a whole time-out, so the others
+that are due go first, unless it has waited for long.
 """
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 JobT = TypeVar("JobT", bound=Hashable)
+
+DOUBT_S: Final = 10.0
+"""How much longer a doubted job may wait."""
 
 
 @dataclass(slots=True)
 class _Turn:
     due_s: float
     period_s: float
+    doubted: bool = False
+
+    @property
+    def deadline_s(self) -> float:
+        return self.due_s + self.period_s + (DOUBT_S if self.doubted else 0.0)
 
 
 class Schedule(Generic[JobT]):
@@ -37,7 +48,13 @@ class Schedule(Generic[JobT]):
 
     def set(self, job: JobT, *, due_s: float, period_s: float) -> None:
         """Let `job` be due at `due_s` and then once every period; replaces what was set before."""
-        self._turns[job] = _Turn(due_s, period_s)
+        before = self._turns.get(job)
+        self._turns[job] = _Turn(due_s, period_s, before is not None and before.doubted)
+
+    def doubt(self, job: JobT, *, doubted: bool) -> None:
+        """Let `job` wait behind the others, or no longer."""
+        if job in self._turns:
+            self._turns[job].doubted = doubted
 
     def remove(self, job: JobT) -> None:
         """Forget `job`, if it is known."""
@@ -53,8 +70,8 @@ class Schedule(Generic[JobT]):
         for job, turn in self._turns.items():
             if turn.due_s > now_s:
                 wait_s = min(wait_s, turn.due_s - now_s)
-            elif turn.due_s + turn.period_s < nearest_s:
-                best, nearest_s = job, turn.due_s + turn.period_s
+            elif turn.deadline_s < nearest_s:
+                best, nearest_s = job, turn.deadline_s
         return best, (0.0 if best is not None else wait_s)
 
     def done(self, job: JobT, now_s: float) -> None:

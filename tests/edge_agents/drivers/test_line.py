@@ -67,6 +67,20 @@ async def test_a_silent_unit_costs_its_neighbours_little_more_than_one_time_out(
     assert [one.reason for one in record.samples if one.quality is Quality.BAD] == [Reason.TIMEOUT]
 
 
+async def test_several_silent_units_never_delay_the_others_one_after_another():
+    units = [machine(f"m{i}", i) for i in range(1, 9)]
+    async with Plc(words={0: 7}) as plc, reading(plc, *units) as (record, line):
+        await record.until(lambda: counts(record, "m8") >= 3)
+        plc.silent = {1, 3, 5}
+        await record.until(lambda: line.status().timeouts >= 3)
+        began_ms = now_ms()
+        await record.until(lambda: sum(one.breaker_open for one in line.status().units) == 3)
+        times = [one.at_ms for one in record.deliveries if one.machine == "m8"]
+
+    gaps = [later - earlier for earlier, later in pairwise(times) if earlier > began_ms]
+    assert max(gaps) < 100 + 200 + 150
+
+
 async def test_a_unit_that_wakes_up_is_read_in_full_at_once():
     signals = (word("a", 0), word("b", 50))
     async with (
@@ -337,3 +351,30 @@ async def test_different_paces_are_kept():
     }
     assert 1_150 <= times["slow"][3] - times["slow"][0] <= 1_500
     assert len(times["fast"]) >= 18
+
+
+async def test_a_cancellation_that_a_library_swallows_is_obeyed_all_the_same():
+    class Swallowing:
+        name = "swallowing"
+        connected = True
+        asked = asyncio.Event()
+
+        async def read(self, *_):
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return b"\x00\x07"  # as asyncio.wait_for does when the answer is there already
+
+        def close(self):
+            pass
+
+    transport = Swallowing()
+    line = Line(transport, [machine("m1", 1)], now_ms=now_ms, rng=random.Random(1))
+    task = asyncio.create_task(line.run(Record()))
+    await transport.asked.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await task

@@ -59,6 +59,28 @@ def test_missed_readings_become_one_and_are_counted():
     assert schedule.next(4.6) == (None, 5.0 - 4.6)
 
 
+def test_a_doubted_job_lets_the_others_go_first_but_not_for_ever():
+    schedule = Schedule()
+    schedule.set("silent", due_s=0.0, period_s=1.0)
+    schedule.set("well", due_s=0.0, period_s=1.0)
+    schedule.doubt("silent", doubted=True)
+
+    order = []
+    for step in range(12):  # a line that is busy all the time
+        job, _ = schedule.next(float(step))
+        order.append(job)
+        schedule.done(job, step + 1.0)
+
+    assert order[:5] == ["well"] * 5
+    assert "silent" in order
+
+    schedule.set("well", due_s=20.0, period_s=1.0)
+    schedule.set("silent", due_s=20.0, period_s=0.5)
+    assert schedule.next(21.0)[0] == "well", "setting it again does not end the doubt"
+    schedule.doubt("silent", doubted=False)
+    assert schedule.next(21.0)[0] == "silent"
+
+
 def test_a_removed_job_is_neither_due_nor_moved():
     schedule = Schedule()
     schedule.set("a", due_s=0.0, period_s=1.0)
