@@ -67,7 +67,10 @@ class _Scene:
         config, hub_config = _configs(folder, url)
         self._hub = _start(folder, ends, "hub", "run", "--config", hub_config)
         self._arrivals = ends.enter_context(_Arrivals.listening(url))
+        began_s = time.monotonic()
         self._agent = _start(folder, ends, "agent", "run", "--config", config)
+        _wait_until(lambda: self._arrivals.first_s is not None, "the agent's first value")
+        self._first_value_s = (self._arrivals.first_s or began_s) - began_s
         self._data = config.parent / "data"
 
     def figures(self, prefix: str) -> Figures:
@@ -93,7 +96,9 @@ class _Scene:
             "hub_cpu_percent": hub,
             "processes": len(_tree(self._agent)),
         }
-        return _named(prefix, windows, conditions, modbus_only=self._opcua == 0)
+        first = figure("s", [self._first_value_s], started="as a new process", **conditions)
+        figures = _named(prefix, windows, conditions, modbus_only=self._opcua == 0)
+        return figures | {f"{prefix}_first_value_s": first}
 
     def _window(self) -> "_Window":
         window = _Window(self._agent, self._arrivals, self._data)
@@ -155,6 +160,8 @@ class _Arrivals:
         self._samples = 0
         self._own: set[int] = set()
         self.count = 0
+        self.first_s: float | None = None
+        """When the first value came, live or as an entry, by the monotonic clock."""
 
     @classmethod
     @contextlib.contextmanager
@@ -192,9 +199,11 @@ class _Arrivals:
                     and metric.name.startswith(names.RESERVED)
                 }
                 return
-            if read_entry(payload) is None:
-                return
             told = [one for one in metrics if one.alias is not None and one.alias not in self._own]
+            if told and self.first_s is None:
+                self.first_s = time.monotonic()
+            if read_entry(payload) is None:
+                return  # a live value on its way to be told again as an entry
             self._late_ms += [now_ms - one.time_ms for one in told if one.time_ms is not None]
             self._samples += len(told)
             self.count += len(told)
