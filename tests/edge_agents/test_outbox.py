@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from edge_agents.outbox import MachineBirth, Outbox, SignalBirth
-from gateway.journal import Budget, Journal, connect_sqlite
+from gateway.journal import Budget, Journal, JournalCorrupt, connect_sqlite
 from gateway.model import Quality, Reason, Sample
 from gateway.sparkplug import DataType, data_message, decode, names, typed
 
@@ -363,8 +363,10 @@ async def test_samples_beyond_the_buffer_are_declared_as_dropped(open_journal):
             outbox.record("mc-100", [Sample("parts", float(number), NOW_MS + number)])
         disk.failing = False
         await committed.until(lambda seen: sum(e.count for e in seen.entries) == 10)
+        outbox.record("mc-100", [Sample("parts", 25.0, NOW_MS + 25)])
+        await committed.until(lambda seen: sum(e.count for e in seen.entries) == 11)
 
-    announced, kept = committed.entries
+    announced, kept, _ = committed.entries  # Declared once, not again with what follows.
     assert announced.key == ""
     said = {metric.name: metric.value for metric in decoded(announced)}
     assert typed(decoded(announced)[0], DataType.UINT64_ARRAY) == [0, 0, 15]
@@ -430,3 +432,17 @@ async def test_hours_left_follow_the_rate(open_journal):
     per_hour = 60 * 6100
     expected = journal.stats().bytes_free / per_hour
     assert outbox.status().hours_left == pytest.approx(expected, rel=0.1)
+
+
+async def test_a_damaged_file_ends_the_run_so_that_a_restart_sets_it_aside(open_journal):
+    def damaged(*_, **__):
+        raise JournalCorrupt("a page is not what was written")
+
+    journal = open_journal()
+    outbox = outbox_of(journal, Committed())
+    journal.append = damaged
+    outbox.record("mc-100", [Sample("parts", 1.0, NOW_MS)])
+
+    with pytest.raises(JournalCorrupt):
+        async with asyncio.timeout(10):
+            await outbox.run()
