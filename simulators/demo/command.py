@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from simulators.demo.region_demo import Command, Demo, Setting
+from simulators.demo.region_demo import CHECK_LIMIT_S, Command, Demo, Setting
 from simulators.region import Region, RegionError, generated, read
 
 USAGE_ERROR: Final = 2
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="end as soon as every machine is live, or say why not"
     )
+    parser.add_argument(
+        "--limit-s", type=float, default=CHECK_LIMIT_S, help="how long a check may wait, in seconds"
+    )
     return parser
 
 
@@ -76,7 +79,7 @@ def _setting(options: argparse.Namespace) -> Setting:
     region = _region(options)
     name = options.region.stem if options.region else f"{options.sites}x{options.machines}"
     directory = options.data or Path("build", "demo", f"{name}-seed{region.seed}")
-    return Setting(region, directory.resolve(), _free(options.port), options.check)
+    return Setting(region, directory.resolve(), _free(options.port), options.check, options.limit_s)
 
 
 def _region(options: argparse.Namespace) -> Region:
@@ -134,8 +137,11 @@ async def _run(setting: Setting, command: Command) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    machines = [one for site in setting.region.sites for one in site.machines]
+    over_opcua = sum(one.protocol == "opcua" for one in machines)
     _say(
-        f"Machikoba demo: {len(setting.region.sites)} sites, {len(setting.machines)} machines. "
+        f"Machikoba demo: {len(setting.region.sites)} sites, {len(machines)} machines "
+        f"({len(machines) - over_opcua} Modbus TCP, {over_opcua} OPC UA)\n"
         f"Data and logs: {setting.directory}"
     )
     return await Demo(setting, command=command, say=_say).run(stopping)

@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 90
+WORDS = ("--port", "0", "--limit-s", "60")
+"""Patient, for a computer that runs other tests at the same time."""
 
 pytestmark = pytest.mark.system
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.system
 def demo(directory, *words):
     """Run a demo in a directory of its own; whatever is left of it is ended afterwards."""
     program = subprocess.Popen(
-        [sys.executable, "-m", "gateway.cli", "demo", "--port", "0", "--data", directory, *words],
+        [sys.executable, "-m", "gateway.cli", "demo", *WORDS, "--data", directory, *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
