@@ -212,7 +212,7 @@ def payloads(draw):
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(payloads(), max_size=6), st.integers(0, 9))
+@given(st.lists(payloads(), max_size=6), st.integers(0, 20))
 def test_both_ways_give_the_same_columns(tables, table, varied, repeats):
     both_ways([*varied, *varied[:1] * repeats, usual_payload(1)], tables, table)
 
@@ -313,6 +313,7 @@ GOOD = (Quality.GOOD, Reason.NONE)
         (131, "x" * 128, "x" * 128),
         (131, "x" * 40_000, "x" * 40_000),
         (132, -1, -1.0),
+        (132, 2**32 - 5, 2.0**32 - 5),
         (132, -(2**53), -(2.0**53)),
         (132, -(2**53) - 1, "-9007199254740993"),
         *((133, 2**bits - 1, 2.0**bits - 1) for bits in (0, 1, 7, 8, 14, 21, 28, 35, 42, 49, 53)),
@@ -502,6 +503,42 @@ def test_nothing_gives_nothing(tables):
     for decoded in (decode_messages([], tables, fast=True), decode_messages([], tables)):
         assert len(decoded.columns) == 0
         assert decoded.refused == []
+
+
+@pytest.mark.parametrize("historical", [False, True])
+@pytest.mark.parametrize("seq", [3, 200])
+def test_one_changed_byte_in_a_message_among_many_alike_is_noticed(tables, table, seq, historical):
+    """Messages of one length are checked against one of them: no byte may escape the check."""
+    body = [
+        double(128, 1.5),
+        Metric(alias=130, datatype=DataType.BOOLEAN, value=True, time_ms=NOON_MS),
+        Metric(alias=131, datatype=DataType.STRING, value="idle " * 30, time_ms=NOON_MS),
+        Metric(alias=133, datatype=DataType.UINT64, value=2**40, time_ms=NOON_MS),
+    ]
+    usual = entry(body, seq=seq, historical=historical)
+    changed = [
+        usual[:at] + bytes([usual[at] ^ flip]) + usual[at + 1 :]
+        for at in range(len(usual))
+        for flip in (0x01, 0x08, 0x80, 0xFF)
+    ]
+
+    decoded = both_ways([usual] * 20 + changed, tables, table)
+
+    assert len(decoded.refused) > len(usual) // 2
+
+
+@pytest.mark.parametrize("alike", [15, 16, 17, 40])
+def test_messages_without_a_place_are_read_together_too(tables, table, alike):
+    payloads = [
+        encode(Payload(NOON_MS + at, at, [double(128, float(at))]), datatypes=False)
+        for at in range(alike)
+    ]
+
+    decoded = both_ways(payloads, tables, table)
+
+    assert decoded.headers.seq.tolist() == list(range(alike))
+    assert decoded.headers.sent_ms.tolist() == [NOON_MS + at for at in range(alike)]
+    assert decoded.columns.value.tolist() == [float(at) for at in range(alike)]
 
 
 def both_ways_on_garbage(tables, table, seed, count):

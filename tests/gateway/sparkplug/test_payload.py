@@ -177,6 +177,20 @@ def test_a_negative_number_is_read_at_whatever_width_it_was_written(bits):
     assert decode(wire.SerializeToString()).metrics[0].value == -5
 
 
+@pytest.mark.parametrize("number", [2**7, 2**8 - 5, 2**31, 2**32 - 5, 2**63 - 1])
+def test_a_large_positive_number_does_not_turn_negative(number):
+    metric = Metric("x", None, DataType.INT64, number)
+
+    assert decode(encode(Payload(metrics=[metric]))).metrics == [metric]
+
+
+def test_null_outweighs_a_value():
+    wire = WirePayload()
+    wire.metrics.add(name="x", datatype=DataType.DOUBLE, double_value=1.5, is_null=True)
+
+    assert decode(wire.SerializeToString()).metrics[0].value is None
+
+
 @pytest.mark.parametrize(
     ("datatype", "value"),
     [
