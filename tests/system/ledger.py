@@ -78,7 +78,7 @@ def committed_steps(folder):
     path = folder / "outbox.db"
     journal = Journal.open(
         path,
-        budget=Budget(1 << 40, 1e12, 1e12),
+        budget=Budget(1 << 30, 1e12, 1e12),
         when_full="refuse",
         now_ms=lambda: 0,
         random64=lambda: 1,
