@@ -192,7 +192,7 @@ def test_axe_finds_nothing_in_either_language_and_scheme(past, viewer, language,
     with viewer.page(MACHINE, scheme=scheme, locale=locale) as page:
         expect(page.locator(".uplot canvas")).to_have_count(4)
         assert objections(page) == []
-        # The tables of one signal are built like those of four, and checked in a quarter of the time.
+        # One signal: its table is built like those of four, and checked in a quarter of the time.
         page.goto(page.url.split("?")[0] + "?h=8&signals=Power")
         expect(page.locator(".uplot canvas")).to_have_count(1)
         for button in page.locator(".card .head > .small").all():
