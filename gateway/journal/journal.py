@@ -552,7 +552,7 @@ class Journal:
             log.warning("the disk of %s has space again", self._storage.path)
             self._cramped = False
             self._pages_max = self._storage.layout.pages
-            self._storage.limit_pages(self._pages_max)
+            self._storage.limit_pages(self._pages_max + SPARE_PAGES)
 
     # A new epoch
 
@@ -609,12 +609,10 @@ class Journal:
         # Upwards from the top, downwards from the bottom: no entry ever meets another.
         up = [move for move in reversed(moves) if move[0] > move[1]]
         down = [move for move in moves if move[0] < move[1]]
-        self._storage.limit_pages(self._pages_max + SPARE_PAGES)
         for step in _steps([*up, *down], self._storage.layout.batch_bytes):
             self._make_wal_room(4 * self._storage.layout.batch_bytes // PAGE_BYTES)
             with self._storage.transaction() as writer:
                 writer.executemany("UPDATE entries SET position = ? WHERE position = ?", step)
-        self._storage.limit_pages(self._pages_max)
         following = self._base + 1 + len(rows)
         with self._storage.transaction() as writer:
             writer.execute("DELETE FROM settled")
@@ -655,6 +653,8 @@ def _pages_needed(entries: Sequence[NewEntry], facts: Mapping[str, bytes | None]
     """Give an upper bound of the pages that these take up: each half empty at worst."""
     size = sum(len(entry.key) + len(entry.body) + ROW_BYTES for entry in entries)
     size += sum(len(name) + len(value or b"") + ROW_BYTES for name, value in facts.items())
+    if not entries and size <= PAGE_BYTES:
+        return 0  # Small facts have pages of their own.
     return 2 * (size // PAGE_BYTES + 1) + 6
 
 

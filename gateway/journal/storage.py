@@ -36,7 +36,7 @@ BYTES_MIN: Final = 1024 * 1024
 
 SHM_BYTES: Final = 64 * 1024
 SPARE_PAGES: Final = 16
-"""Kept from appends, for renumbering in a file that is full."""
+"""Kept from entries, for facts and for renumbering in a file that is full."""
 
 CHECKED_BYTES_MAX: Final = 32 * 1024 * 1024
 """A larger file is checked page by page only when it is under suspicion: starting must be quick."""
@@ -409,7 +409,7 @@ def _open_writer(path: Path, connect: Connect, layout: Layout) -> Connection:
         list(writer.execute(f"PRAGMA journal_size_limit = {layout.wal_bytes}"))
         list(writer.execute(f"PRAGMA wal_autocheckpoint = {layout.autocheckpoint_pages}"))
         migrate(writer, path)
-        list(writer.execute(f"PRAGMA max_page_count = {layout.pages}"))
+        list(writer.execute(f"PRAGMA max_page_count = {layout.pages + SPARE_PAGES}"))
     except BaseException:
         writer.close()
         raise

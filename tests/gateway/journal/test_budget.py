@@ -212,3 +212,14 @@ def test_what_is_free_is_what_can_be_appended_before_anything_is_lost(opened):
 def test_a_budget_too_small_for_any_data_is_refused(opened):
     with pytest.raises(ValueError, match="at least"):
         opened(bytes_max=100_000)
+
+
+def test_a_full_journal_still_takes_facts(opened, clock, path):
+    journal = opened(bytes_max=MIB, when_full="refuse")
+    append_until_refused(journal, clock)
+
+    for number in range(50):
+        journal.append([], {f"mark/{number}": b"x" * 100})
+
+    assert len(journal.facts("mark/")) == 50
+    assert bytes_on_disk(path) <= MIB
