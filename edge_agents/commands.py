@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from edge_agents.agent import PORT_FILE, load, serve
 from edge_agents.agent.agent import utc_ms
+from edge_agents.agent.births import BIRTH_BYTES_MAX, birth_bytes
 from edge_agents.agent.loading import ENVIRONMENT_PREFIX, strict
 from edge_agents.config import AgentConfig, MachineConfig
 from edge_agents.drivers import line_plans, read_once
@@ -116,7 +117,7 @@ def _check(words: argparse.Namespace) -> int:
     signals = sum(len(machine.signals) for machine in config.machines)
     said = f"{_count(len(config.machines), 'machine')}, {_count(signals, 'signal')}"
     _say(f"{words.config}: {said}: no mistakes")
-    code = _show_plan(config)
+    code = max(_judge_births(config), _show_plan(config))
     for advice in _advice(config):
         _say(f"advice: {advice}")
     if words.offline or code != GOOD:
@@ -125,6 +126,19 @@ def _check(words: argparse.Namespace) -> int:
     readings = asyncio.run(_read_all(config))
     _say("")
     return _show_readings(config, readings)
+
+
+def _judge_births(config: AgentConfig) -> int:
+    for machine in config.machines:
+        size = birth_bytes(machine)
+        if size > BIRTH_BYTES_MAX:
+            return _complain(
+                f"the birth of {machine.id} has {size // 1024} KiB, more than"
+                f" {BIRTH_BYTES_MAX // 1024}: the hub would refuse it. Make two machines of it,"
+                " or give its signals shorter names",
+                WRONG_USE,
+            )
+    return GOOD
 
 
 def _show_plan(config: AgentConfig) -> int:

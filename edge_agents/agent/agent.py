@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Final
 
+from edge_agents.agent.births import announced
 from edge_agents.agent.loading import Loaded
 from edge_agents.agent.notify import ServiceNotice
 from edge_agents.agent.page import PORT_FILE, Answer, StatusPage
 from edge_agents.agent.status import MEDIA_METRICS, AgentStatus
-from edge_agents.config import AgentConfig, MachineConfig
+from edge_agents.config import AgentConfig
 from edge_agents.drivers import Delivery, Driver, open_drivers
-from edge_agents.outbox import MachineBirth, Outbox, OutboxStatus, SignalBirth
+from edge_agents.outbox import Outbox, OutboxStatus
 from edge_agents.sampler import Moment, Sampler
 from edge_agents.uplink import Uplink
 from gateway.delivery import Sender
@@ -51,7 +52,7 @@ class Agent:
         self._journal = _open_journal(config, now_ms)
         self._outbox = Outbox(
             self._journal,
-            machines=[_birth(machine) for machine in config.machines],
+            machines=[announced(machine) for machine in config.machines],
             now_ms=now_ms,
             commit_interval_s=config.outbox.commit_interval_ms / MS_PER_S,
             on_committed=self._committed,
@@ -220,14 +221,6 @@ def _make_uplink(
         tls=Tls(broker.ca_file, broker.cert_file, broker.key_file),
         now_ms=now_ms,
     )
-
-
-def _birth(machine: MachineConfig) -> MachineBirth:
-    signals = [
-        SignalBirth(name, config.datatype, config.unit or None, config.counts)
-        for name, config in machine.signals.items()
-    ]
-    return MachineBirth(machine.id, machine.description(), signals)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -83,6 +83,19 @@ def test_check_refuses_a_line_that_cannot_answer_so_much(config, capsys):
     assert captured.err.startswith("modbus 127.0.0.1:1 cannot answer that much. Read less often")
 
 
+def test_check_refuses_a_birth_that_the_hub_would_refuse(config, capsys):
+    signals = "\n".join(
+        f"      {'x' * 80}{n}: {{register: input {n}, type: uint16, unit: rpm}}"
+        for n in range(1_999)
+    )
+    rewrite(config, "      on:", f"{signals}\n      on:")
+    rewrite(config, "      rpm: {register: input 0, type: uint16, unit: rpm}\n", "")
+
+    assert commands.main(["check", "--offline", "--config", str(config)]) == 2
+
+    assert re.match(r"the birth of a has \d{3} KiB, more than 200", capsys.readouterr().err)
+
+
 def test_check_of_a_machine_that_is_away_exits_with_1(config, capsys):
     assert commands.main(["check", "--config", str(config)]) == 1
 
