@@ -14,8 +14,7 @@ import random
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import count
 
@@ -47,6 +46,8 @@ ACTIVE_MS = 60_000
 LIVENESS_MS = 400_000
 """After the last fault everything must be settled within this time: some time-outs of 60 s."""
 COMMIT_MS = 50
+AMPLE = 1_000_000
+"""A budget in entries that no run fills."""
 HALF_OPEN_MS = 30_000
 """Twice the keepalive: what it takes an MQTT client to notice a dead link."""
 
@@ -114,7 +115,7 @@ def plan(seed: int) -> Plan:
         gated=rng.random() < 0.3,
         agents=2 if rng.random() < 0.2 else 1,
         rate_per_s=rng.choice((0.5, 3.0, 8.0)),
-        budget=rng.randint(20, 150) if tight else 1_000_000,
+        budget=rng.randint(20, 150) if tight else AMPLE,
         keep_ms=rng.choice((5_000, 30_000)) if tight else 10**9,
         faults=tuple(sorted(faults)),
     )
@@ -235,6 +236,8 @@ class ModelJournal:
     def _make_room(self, coming: int) -> None:
         """Prune what is settled, then drop the oldest samples, then announce the drop."""
         plan, now = self._world.plan, self._world.now
+        if plan.budget == AMPLE and not self.undeclared_samples:
+            return
         for offset, kept in list(self.kept.items()):
             aged = kept.settled_at is not None and now - kept.settled_at > plan.keep_ms
             crowded = kept.settled_at is not None and len(self.kept) + coming > plan.budget
@@ -281,14 +284,26 @@ class ModelJournal:
                 self.kept[offset].settled_at = None
         self.undurable.clear()
 
-    def copy(self) -> dict[str, object]:
-        state = (self.epoch, self.next, self.kept, self.saved, self.undeclared_samples)
-        return {"state": deepcopy(state)}
+    def copy(self) -> "JournalCopy":
+        kept = {offset: Kept(kept.entry, kept.settled_at) for offset, kept in self.kept.items()}
+        return JournalCopy(self.epoch, self.next, kept, self.saved.copy(), self.undeclared_samples)
 
-    def restore(self, copy: dict[str, object]) -> None:
-        state = deepcopy(copy["state"])
-        self.epoch, self.next, self.kept, self.saved, self.undeclared_samples = state
+    def restore(self, copy: "JournalCopy") -> None:
+        self.epoch, self.next = copy.epoch, copy.next
+        self.kept, self.saved = copy.kept, copy.saved
+        self.undeclared_samples = copy.undeclared_samples
         self.undurable.clear()
+
+
+@dataclass
+class JournalCopy:
+    """The file of a model journal, as it was at some moment."""
+
+    epoch: int
+    next: int
+    kept: dict[int, Kept]
+    saved: dict[str, bytes]
+    undeclared_samples: int
 
 
 def body_of(content: int, time_ms: int) -> bytes:
@@ -318,6 +333,13 @@ def dropped_of(body: bytes) -> list[int] | None:
     """Read [from, to, samples] of an announcement, None of any other entry."""
     metrics = (metric for metric in decode(body).metrics if metric.name == names.DROPPED)
     return next((typed(metric, DataType.UINT64_ARRAY) for metric in metrics), None)
+
+
+def seq_of(payload: bytes) -> int:
+    """Read the seq of an entry from its last bytes: protobuf field 3, one varint."""
+    if payload[-2] & 0x80:
+        return (payload[-2] & 0x7F) | payload[-1] << 7
+    return payload[-1]
 
 
 class Clock:
@@ -501,7 +523,7 @@ class Agent:
         self.contents = count(int(name[-1]) * 1_000_000)
         self.committed: dict[int, str] = {}
         self.optional: set[int] = set()
-        self.copies: list[tuple[dict[str, object], set[int]]] = []
+        self.copies: list[tuple[JournalCopy, set[int]]] = []
         self.rolled_back = False
         self.machines = ["m1", "m2"]
         self.pending: list[tuple[str, int]] = []
@@ -665,10 +687,11 @@ class Agent:
         world = self._world
         topic = parse_topic(message.topic)
         world.counts[topic.kind] += 1
-        world.note(f"{self.name} sends {topic.kind} {read_entry(message.payload) or ''}")
+        point = read_entry(message.payload)
+        world.note(f"{self.name} sends {topic.kind} {point or ''}")
         if topic.kind == "NDEATH":
             return
-        seq = decode(message.payload).seq
+        seq = seq_of(message.payload) if point else decode(message.payload).seq
         if topic.kind == "NBIRTH":
             self.born.clear()
             world.check(seq == 0, "an NBIRTH does not have seq 0")
@@ -704,6 +727,10 @@ class Durable:
     lost: set[tuple[str, int, int, int]] = field(default_factory=set)
     dropped_samples: Counter[str] = field(default_factory=Counter)
 
+    def copy(self) -> "Durable":
+        """Return an independent state with the same content."""
+        return Durable(*(getattr(self, part.name).copy() for part in fields(self)))
+
 
 @dataclass
 class Turn:
@@ -734,6 +761,7 @@ class Hub:
         self._busy = False
         self._wake_at: int | None = None
         self._epochs: dict[str, int] = {}
+        self._checked: dict[tuple[str, int], int] = {}
         self.client = Client(world, broker, HOST, self._wants)
         self.client.connecting = self._connecting
         self.client.on_connected = self._connected
@@ -771,11 +799,12 @@ class Hub:
             return
         self.crash()
         self._world.note("hub is restored from a back-up")
-        self.durable = deepcopy(self._world.rng.choice(self.backups))
+        self.durable = self._world.rng.choice(self.backups).copy()
+        self._checked.clear()
         self.restored = True
 
     def back_up(self) -> None:
-        self.backups.append(deepcopy(self.durable))
+        self.backups.append(self.durable.copy())
 
     def fill_or_free(self) -> None:
         self.full = not self.full
@@ -895,14 +924,15 @@ class Hub:
             self._world.counts["duplicates refused"] += 1
             return
         dropped = dropped_of(payload) if machine is None else None
-        turn.rows.append(((agent, epoch, offset), None if dropped else content_of(payload)))
+        value = None if dropped else decode(payload).metrics[0]
+        turn.rows.append(((agent, epoch, offset), None if value is None else int(value.value)))
         if dropped:
             first, last, samples = dropped
             self.receiver.dropped(SITE, agent, epoch, first, last)
             turn.dropped_samples[agent] += samples
             if first:
                 turn.lost.add((agent, epoch, first, last))
-        elif not any(metric.historical for metric in decode(payload).metrics):
+        elif not value.historical:
             self._check_order(agent, machine, offset)
 
     def _check_order(self, agent: str, machine: str, offset: int) -> None:
@@ -940,7 +970,9 @@ class Hub:
         self._world.counts["rebirth requests" if ack is None else "acks"] += 1
         if ack is None:
             return
-        for first, last in ((1, ack.offset), *ack.ranges):
+        checked = self._checked.get((agent, ack.epoch), 0)
+        self._checked[agent, ack.epoch] = max(checked, ack.offset)
+        for first, last in ((checked + 1, ack.offset), *ack.ranges):
             for offset in range(first, last + 1):
                 key = (agent, ack.epoch, offset)
                 safe = key in self.durable.rows or any(
@@ -1031,7 +1063,7 @@ def check_ledger(world: World, hub: Hub, agent: Agent) -> None:
     stored = hub.durable.contents
     for content in agent.committed:
         excused = content in agent.optional or content in agent.journal.dropped
-        if hub.restored and (world.plan.budget < 1_000_000 or agent.rolled_back):
+        if hub.restored and (world.plan.budget < AMPLE or agent.rolled_back):
             excused = True  # what was settled is not kept without room, nor in a new epoch
         world.check(stored[content] == 1 or excused, f"content {content} is stored nowhere")
     if not agent.rolled_back and not hub.restored:
