@@ -22,7 +22,7 @@ from gateway.journal import JournalError
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
-from hub.dashboard import build_id, dashboard_routes
+from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import Historian, HistorianUnavailableError, open_historian
 from hub.ingest.pipeline import Pipeline, State, open_inbox
 from hub.live import Alarms, Counters, Live
@@ -56,7 +56,8 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         stack.callback(historian.close)
         pipeline = _new_pipeline(config, state, historian, stack)
         stream = LiveStream(state.live, now_ms=now_ms, build=build_id())
-        app = create_app(_context(state, historian, pipeline, stream), dashboard_routes())
+        pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
+        app = create_app(_context(state, historian, pipeline, stream), pages)
         pipeline.start()
         stack.callback(pipeline.stop)
         port = listener.getsockname()[1]
