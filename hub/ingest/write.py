@@ -124,6 +124,7 @@ class Writer:
         self._offset: int | None = None
         self._ledgers: dict[str, tuple[int, Ledger]] = {}
         self._maintain_at_ms = 0
+        self._replayed_ms: int | None = None
 
     def run(self) -> None:
         """Write until stopped; once more after that, so that a restart finds little to do."""
@@ -201,6 +202,7 @@ class Writer:
         entries = self._inbox.read_after(offset, ENTRIES_REPLAYED, gap_last)
         if not entries:
             return []
+        self._replayed_ms = entries[0].time_ms
         replayed, dead = self._replay.stored(entries)
         if dead:
             self._inbox.bury(dead)
@@ -230,7 +232,10 @@ class Writer:
     def _note_backlog(self) -> None:
         offset = self._offset if self._offset is not None else self._inbox.first - 1
         waiting = max(0, self._inbox.next - 1 - offset)
-        oldest_ms = self._handover.oldest_ms
-        self._counters.backlog_entries = waiting
+        if not waiting:
+            self._replayed_ms = None
+        times = (self._handover.oldest_ms, self._replayed_ms)
+        oldest_ms = min((time_ms for time_ms in times if time_ms is not None), default=None)
         late = waiting and oldest_ms is not None
+        self._counters.backlog_entries = waiting
         self._counters.backlog_ms = self._now_ms() - (oldest_ms or 0) if late else 0
