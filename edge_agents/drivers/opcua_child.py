@@ -10,6 +10,7 @@ end of the input is the end of the child. The log goes to standard error, as the
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import sys
@@ -26,6 +27,8 @@ from gateway.logs import configure
 
 if sys.platform != "win32":
     import resource
+
+log = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
 STALL_S: Final = 4.0
@@ -68,13 +71,15 @@ class Child:
             number = int(order["add"])
             driver = self._make(from_json(order["server"]))
             self._drivers[number] = driver
-            self._tasks[number] = asyncio.create_task(driver.run(self._sender(number)))
+            task = asyncio.create_task(driver.run(self._sender(number)))
+            task.add_done_callback(lambda ended: self._ended(number, ended))
+            self._tasks[number] = task
         else:
             number = int(order["remove"])
             self._drivers.pop(number, None)
-            task = self._tasks.pop(number, None)
-            if task is not None:
-                task.cancel()
+            running = self._tasks.pop(number, None)
+            if running is not None:
+                running.cancel()
 
     async def live(self) -> NoReturn:
         """Tell from time to time that all is well, and how the conversations are going."""
@@ -99,6 +104,12 @@ class Child:
         with contextlib.suppress(OSError):
             os.write(sys.stdout.fileno(), b"\n" + json.dumps(["stuck", number]).encode() + b"\n")
         os._exit(3)
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        """A driver never ends by itself; where one did, for want of memory say, begin anew."""
+        if not task.cancelled():
+            log.error("a driver ended", exc_info=task.exception())
+            self.blame(number)
 
     def out_of_memory(self, _: object, context: dict[str, Any]) -> None:
         """Take in what no task handled: only a lack of memory is fatal."""
