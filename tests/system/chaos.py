@@ -169,7 +169,7 @@ def run(faults, seed, *, sites=2, machines=10, every="50ms", folder=None):
             rows = stored_steps(Path(place) / "configs" / "hub")
             samples = count_samples(Path(place) / "configs" / "hub")
             ledger = settle_up(plant, first, last, rows)
-        return report(ledger, chaos, seed, seconds, samples, counted)
+        return report(ledger, chaos, seed=seed, seconds=seconds, samples=samples, counted=counted)
 
 
 def settle(plant):
@@ -198,7 +198,7 @@ def count_samples(folder):
         return connection.execute("SELECT count(*) FROM sample").fetchone()[0]
 
 
-def report(ledger, chaos, seed, seconds, samples, counted):
+def report(ledger, chaos, *, seed, seconds, samples, counted):
     """Write the fields of the report."""
     return {
         "seed": seed,
