@@ -201,7 +201,8 @@ def test_time_of_reading_is_told_at_least_once_per_promise_while_the_machine_ans
     for _ in range(2_000):
         bench.wait(100)
         told = bench.read(rpm=0.0) if bench.steady_ms % every_ms == 0 else []
-        told += bench.tick()
+        if bench.steady_ms % 300 == 0:  # the agent's ticks do not fall on the promise either
+            told += bench.tick()
         if values(told, names.READ_AT):
             told_ms.append(bench.steady_ms)
 
