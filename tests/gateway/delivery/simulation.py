@@ -1052,8 +1052,9 @@ def is_settled(hub: Hub, agent: Agent) -> bool:
         return False
     status = agent.sender.status()
     # A restored hub may wait for ever for a single entry in the midst of those that are kept:
-    # its mark stays low, and nothing else depends on it.
-    complete = hub.restored or status.settled == agent.journal.next - 1
+    # its mark stays there, and nothing else depends on it.
+    needed = agent.journal.first if hub.restored else agent.journal.next
+    complete = status.settled >= needed - 1
     late = hub._world.now > ACTIVE_MS + 25_000
     return late and status.answered and complete and not agent.journal.unsettled(0, 1)
 
