@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -151,7 +152,7 @@ def _server(config: AgentConfig, opcua: OpcuaConfig, machines: Iterable[MachineC
         certificate=_text(opcua.certificate),
         private_key=_text(opcua.private_key),
         server_certificate=_text(opcua.server_certificate),
-        identity_dir=str(config.data / "opcua"),
+        identity_dir=str(config.data / "opcua" / _folder(opcua.url)),
         timeout_s=opcua.timeout_ms / 1_000,
         subscribe=opcua.subscribe,
     )
@@ -171,6 +172,11 @@ def _node_signal(name: str, signal: SignalConfig) -> NodeSignal:
         maximum=signal.max,
         period_ms=signal.every_ms,
     )
+
+
+def _folder(url: str) -> str:
+    """Name a folder after a server. One identity each: two children never write the same file."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", url.removeprefix("opc.tcp://"))
 
 
 def _text(path: Path | None) -> str | None:

@@ -275,7 +275,9 @@ class OpcuaServer:
         if server.certificate is None:
             certificate = Path(server.identity_dir) / "opcua-certificate.der"
             key = Path(server.identity_dir) / "opcua-key.pem"
+            certificate.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             await client.setup_self_signed_certificate(key, certificate)
+            key.chmod(0o600)
         await client.set_security(
             _POLICIES[server.security],
             certificate,
