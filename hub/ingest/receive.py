@@ -391,7 +391,7 @@ class Ingest:
         """
         if session is None:
             return NOT_LIVE
-        self._live.heard(session.site, session.agent, batch.now_ms)
+        self._heard(session, batch.now_ms)
         return order_key(session.rank, session.newest)
 
     def _take_others(
@@ -484,8 +484,17 @@ class Ingest:
             ranks[places] = session.epochs[epoch].rank
             if epoch == session.present:
                 session.newest = max(session.newest, int(of_group.max()))
-            self._live.heard(session.site, session.agent, batch.now_ms)
+            self._heard(session, batch.now_ms)
         return ranks
+
+    def _heard(self, session: Session, now_ms: int) -> None:
+        """Note that an agent lives. After a restart, ask it once to say everything again.
+
+        Its entries decode without, but links, promises and values that did not change since would
+        stay as old as the store.
+        """
+        if self._live.heard(session.site, session.agent, now_ms):
+            self._receiver.unknown(session.site, session.agent, now_ms)
 
     def _store(
         self,

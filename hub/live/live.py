@@ -247,16 +247,21 @@ class Live:
                 known.online, known.since_ms = True, now_ms
                 self._touch_machines_of(known)
 
-    def heard(self, site: str, agent: str, now_ms: int) -> None:
-        """Data of an agent arrived. One restored from the store is online from here on."""
+    def heard(self, site: str, agent: str, now_ms: int) -> bool:
+        """Data of an agent arrived. One restored from the store is online from here on.
+
+        True in that one case: its machines' present values are known by a birth only.
+        """
         with self._lock:
             known = self._agents.get((site, agent))
             if known is None:
-                return
+                return False
             known.heard_ms = now_ms
-            if known.online is None:
+            restored = known.online is None
+            if restored:
                 known.online, known.since_ms = True, now_ms
                 self._touch_machines_of(known)
+            return restored
 
     def died(self, site: str, agent: str, now_ms: int) -> None:
         """An agent left, or its will says so. Its machines are offline at the hub's clock."""

@@ -127,7 +127,7 @@ def test_a_failed_read_is_stored_as_bad_with_its_reason(hub, agent, clock):
     assert (row[1], row[2]) == (None, Quality.BAD)
 
 
-def test_restart_brings_back_live_state_and_decodes_what_comes_without_a_rebirth(
+def test_restart_brings_back_live_state_decodes_what_comes_and_asks_one_rebirth(
     hub, agent, clock, tmp_path
 ):
     agent.connect()
@@ -150,8 +150,8 @@ def test_restart_brings_back_live_state_and_decodes_what_comes_without_a_rebirth
     agent.record("mc-1", ("count", 3.0), (names.READ_AT, clock.now_ms), (names.MAX_AGE, 60_000))
     sent = agent.poll()
     assert all("BIRTH" not in topic for topic, _ in sent)
-    asked = [m for m in again.step(sent) if b"Rebirth" in m.payload]
-    assert asked == []
+    asked = [m.topic for m in again.step(sent) if b"Rebirth" in m.payload]
+    assert asked == [f"spBv1.0/{SITE}/NCMD/line-1"]
     assert again.values("mc-1")["count"] == 3.0
     assert again.live.machine(SITE, "mc-1").connectivity(clock.now_ms) is Connectivity.ONLINE
     again.write()
