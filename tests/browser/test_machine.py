@@ -93,7 +93,9 @@ def test_trends_are_drawn_and_leave_a_gap_where_nothing_was_measured(viewer):
         page.wait_for_timeout(200)  # uPlot paints in a later microtask; there is no event for it
         canvas = page.locator(".trend", has_text="Power").locator("canvas")
         width = canvas.evaluate("canvas => canvas.width")
-        columns = dict(canvas.evaluate(PAINTED))["138,84,176"]
+        columns = dict(canvas.evaluate(PAINTED))[
+            "15,133,119"
+        ]  # the second colour of the light theme
         assert columns[-1] - columns[0] > 0.8 * width
         widest = max(after - before for before, after in itertools.pairwise(columns))
         # Forty minutes of 24 hours are 2.8 % of the width.
@@ -118,14 +120,15 @@ def test_pointing_at_one_trend_reads_all_of_them_at_that_instant(viewer):
 def test_signals_can_be_chosen_at_most_four_and_the_choice_stands_in_the_address(viewer):
     with viewer.page(MACHINE) as page:
         expect(page.locator(".trend")).to_have_count(4)
-        expect(page.get_by_role("checkbox", name="Spindle speed")).to_be_disabled()
-        page.get_by_role("checkbox", name="Parts").uncheck()
-        expect(page.locator(".trend")).to_have_count(3)
-        page.get_by_role("checkbox", name="Spindle speed").check()
-        expect(page.locator(".trend", has_text="Spindle speed")).to_be_visible()
-        page.reload()
-        expect(page.locator(".trend", has_text="Spindle speed")).to_be_visible()
         expect(page.locator(".trend", has_text="Parts")).to_have_count(0)
+        expect(page.get_by_role("checkbox", name="Parts")).to_be_disabled()
+        page.get_by_role("checkbox", name="Coolant").uncheck()
+        expect(page.locator(".trend")).to_have_count(3)
+        page.get_by_role("checkbox", name="Parts").check()
+        expect(page.locator(".trend", has_text="Parts")).to_be_visible()
+        page.reload()
+        expect(page.locator(".trend", has_text="Parts")).to_be_visible()
+        expect(page.locator(".trend", has_text="Coolant")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("past")
@@ -139,6 +142,15 @@ def test_the_range_changes_what_is_asked_and_shown(viewer):
         expect(page.get_by_role("button", name="8 h", exact=True)).to_have_attribute(
             "aria-pressed", "true"
         )
+
+
+def test_a_machine_that_is_new_is_shown_over_the_hours_that_it_has(town, viewer):
+    town.remember("ota", "mc-100", hours=3)
+    town.remember("ota", "nl-101", hours=24)
+    for machine, hours in (("mc-100", "8 h"), ("nl-101", "24 h")):
+        with viewer.page(f"/m/ota/{machine}") as page:
+            pressed = page.locator('.ranges [aria-pressed="true"]')
+            expect(pressed).to_have_text(hours)
 
 
 def test_live_values_follow_with_unit_quality_and_age(past, viewer):

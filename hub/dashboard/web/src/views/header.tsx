@@ -18,10 +18,15 @@ function LiveText({ fleet }: { readonly fleet: Fleet }) {
   return <>{behind ? t("live.behind", { n: Math.max(0, Math.round(lag / 1000)) }) : t("live.live")}</>;
 }
 
-function Clock({ fleet }: { readonly fleet: Fleet }) {
+interface ClockProps {
+  readonly fleet: Fleet;
+  readonly zone: string | undefined;
+}
+
+function Clock({ fleet, zone }: ClockProps) {
   return (
     <div class="clock" data-fresh={fleet.freshness.value}>
-      <time>{clockTime(fleet.now.value, undefined, true)}</time>
+      <time>{clockTime(fleet.now.value, zone, true)}</time>
       <span class="live">
         <LiveText fleet={fleet} />
       </span>
@@ -74,10 +79,10 @@ function Settings() {
 }
 
 /** Says in words, above everything, that what is shown is not current. */
-function FreshnessBar({ fleet }: { readonly fleet: Fleet }) {
+function FreshnessBar({ fleet, zone }: ClockProps) {
   const freshness = fleet.freshness.value;
   if (freshness !== "late" && freshness !== "lost") return null;
-  const time = clockTime(fleet.frameTime.value, undefined, true);
+  const time = clockTime(fleet.frameTime.value, zone, true);
   const seen = fleet.frameTime.value > 0;
   return (
     <p class="bar" data-fresh={freshness} role="status">
@@ -89,18 +94,20 @@ function FreshnessBar({ fleet }: { readonly fleet: Fleet }) {
 interface HeaderProps {
   readonly fleet: Fleet;
   readonly title: ComponentChildren;
+  /** Zone of all times in the view; without one the viewer's own. */
+  readonly zone?: string | undefined;
   readonly children?: ComponentChildren;
 }
 
-export function Header({ fleet, title, children }: HeaderProps) {
+export function Header({ fleet, title, zone, children }: HeaderProps) {
   return (
     <header class="top">
-      <FreshnessBar fleet={fleet} />
+      <FreshnessBar fleet={fleet} zone={zone} />
       <div class="row">
         <div class="title">{title}</div>
         {children}
         <div class="end">
-          <Clock fleet={fleet} />
+          <Clock fleet={fleet} zone={zone} />
           {!kiosk.value && <Settings />}
         </div>
       </div>

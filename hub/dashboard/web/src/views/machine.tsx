@@ -18,7 +18,8 @@ import { Link } from "./link";
 import { shownSince } from "./tile";
 
 const HOUR_MS = 3_600_000;
-const RANGES_H = [8, 24, 168] as const;
+const RANGES_H = [1, 8, 24, 168] as const;
+const RANGE_H = 24;
 const AGAIN_MS = 60_000;
 const RETRY_MS = 5_000;
 const TRENDS_MAX = 4;
@@ -31,9 +32,17 @@ export interface MachineViewProps {
   readonly machine: string;
 }
 
-function rangeHours(): number {
+function chosenHours(): number | undefined {
   const given = Number(address.value.searchParams.get("h"));
-  return RANGES_H.find((hours) => hours === given) ?? 24;
+  return RANGES_H.find((hours) => hours === given);
+}
+
+/** The range shown: the viewer's, else a day, or less for a machine that is new here. */
+function useHours(started: ReadonlySignal<number | null>, now: number): number {
+  const chosen = chosenHours();
+  if (chosen !== undefined) return chosen;
+  const known = started.value === null ? RANGE_H : (now - started.value) / HOUR_MS;
+  return RANGES_H.find((hours) => hours >= Math.min(known, RANGE_H)) ?? RANGE_H;
 }
 
 type Reading<T> = { readonly value: T | null; readonly failure: string | null };
@@ -100,7 +109,7 @@ function Banner({ machine, state, now, zone, evidence }: {
         {evidence && (
           <div>
             <dt>{t("machine.evidence")}</dt>
-            <dd>{evidence}</dd>
+            <dd>{evidence.replace(/-?\d+\.\d{3,}/g, (long) => number(Number(long)))}</dd>
           </div>
         )}
         {machine.parts !== null && (
@@ -213,8 +222,7 @@ function LiveValues({ fleet }: { readonly fleet: Fleet }) {
   );
 }
 
-function RangeChoice() {
-  const hours = rangeHours();
+function RangeChoice({ hours }: { readonly hours: number }) {
   return (
     <div class="ranges" role="group" aria-label={t("timeline.range")}>
       {RANGES_H.map((each) => (
@@ -234,9 +242,28 @@ function Failure({ cause }: { readonly cause: string | null }) {
   );
 }
 
-function chosenSignals(numeric: readonly string[]): string[] {
+/** What most people want to see first; then whatever has a unit; counters and codes last. */
+const UNITS_FIRST = ["kW", "W", "%", "rpm", "1/min", "min-1", "°C"];
+
+function interest(value: SignalValue): number {
+  if (value.unit === null) return UNITS_FIRST.length + 1;
+  const place = UNITS_FIRST.indexOf(value.unit);
+  return place < 0 ? UNITS_FIRST.length : place;
+}
+
+function mostInteresting(fleet: Fleet, numeric: readonly string[]): string[] {
+  const values = fleet.signals.peek();
+  const rank = (name: string) => {
+    const value = values.get(name);
+    return value ? interest(value) : UNITS_FIRST.length + 1;
+  };
+  const best = numeric.toSorted((a, b) => rank(a) - rank(b)).slice(0, TRENDS_MAX);
+  return numeric.filter((name) => best.includes(name));
+}
+
+function chosenSignals(fleet: Fleet, numeric: readonly string[]): string[] {
   const given = address.value.searchParams.get("signals");
-  if (given === null) return numeric.slice(0, TRENDS_MAX);
+  if (given === null) return mostInteresting(fleet, numeric);
   return given.split(",").filter((name) => numeric.includes(name)).slice(0, TRENDS_MAX);
 }
 
@@ -275,11 +302,12 @@ async function readHistories(
 }
 
 interface TrendsProps extends Pick<MachineViewProps, "fleet" | "site" | "machine"> {
+  readonly hours: number;
   readonly window: Span;
   readonly zone: string | undefined;
 }
 
-function Trends({ fleet, site, machine, window, zone }: TrendsProps) {
+function Trends({ fleet, site, machine, hours, window, zone }: TrendsProps) {
   const numericKey = useComputed(() =>
     JSON.stringify(
       [...fleet.signals.value.values()]
@@ -294,8 +322,7 @@ function Trends({ fleet, site, machine, window, zone }: TrendsProps) {
     const now = JSON.parse(numericKey.value) as string[];
     setNumeric((before) => [...new Set([...before, ...now])].sort());
   }, [numericKey.value]);
-  const chosen = chosenSignals(numeric);
-  const hours = rangeHours();
+  const chosen = chosenSignals(fleet, numeric);
   const { value, failure } = useReading(
     (signal) => {
       const to = fleet.now.peek();
@@ -332,9 +359,8 @@ function Trends({ fleet, site, machine, window, zone }: TrendsProps) {
   );
 }
 
-function useTimeline(props: MachineViewProps, live: Machine | undefined): Reading<Interval[]> {
+function useTimeline(props: MachineViewProps, live: Machine | undefined, hours: number): Reading<Interval[]> {
   const { fleet, site, machine } = props;
-  const hours = rangeHours();
   return useReading(
     (signal) => {
       const to = fleet.now.peek();
@@ -349,16 +375,17 @@ function lastEvidence(intervals: readonly Interval[] | null, machine: Machine): 
   return last && last.state === machine.state ? last.evidence : null;
 }
 
-function States({ reading, live, window, zone }: {
+function States({ reading, live, hours, window, zone }: {
   readonly reading: Reading<Interval[]>;
   readonly live: Machine;
+  readonly hours: number;
   readonly window: Span;
   readonly zone: string | undefined;
 }) {
   const shown: Segment[] = useMemo(() => segments(reading.value ?? [], live, window), [reading.value, live, window]);
   const table = () => <TimelineTable segments={shown} window={window} zone={zone} />;
   return (
-    <Card title={t("timeline.title")} controls={<RangeChoice />} table={table}>
+    <Card title={t("timeline.title")} controls={<RangeChoice hours={hours} />} table={table}>
       <Failure cause={reading.failure} />
       {reading.value === null && reading.failure === null ? (
         <p class="muted">{t("chart.loading")}</p>
@@ -415,9 +442,14 @@ export function MachineView(props: MachineViewProps) {
   const live = fleet.keys.value.includes(key) ? fleet.machine(key)?.value : undefined;
   const missing = useMissing(fleet, site, machine);
   const zone = sites.value.get(site)?.time_zone ?? undefined;
-  const reading = useTimeline(props, live);
-  const hours = rangeHours();
   const to = fleet.coarse.value;
+  const started = useSignal<number | null>(null);
+  const hours = useHours(started, to);
+  const reading = useTimeline(props, live, hours);
+  useEffect(() => {
+    const first = reading.value?.[0]?.start;
+    if (first !== undefined) started.value = Math.min(first, started.value ?? first);
+  }, [reading.value]);
   const window = useMemo(() => ({ from: to - hours * HOUR_MS, to }), [to, hours]);
   useEffect(() => {
     const before = document.title;
@@ -428,14 +460,14 @@ export function MachineView(props: MachineViewProps) {
   }, [live?.name, machine]);
   return (
     <>
-      <Header fleet={fleet} title={<MachineTitle props={props} live={live} />} />
+      <Header fleet={fleet} zone={zone} title={<MachineTitle props={props} live={live} />} />
       <main class="machine" data-fresh={fleet.freshness.value} aria-busy={!live}>
         {!live && <p class="nothing">{missing ? t("machine.missing") : t("machine.loading")}</p>}
         {live && (
           <>
             <Banner machine={live} state={fleet.shown(key)} now={to} zone={zone} evidence={lastEvidence(reading.value, live)} />
-            <States reading={reading} live={live} window={window} zone={zone} />
-            <Trends fleet={fleet} site={site} machine={machine} window={window} zone={zone} />
+            <States reading={reading} live={live} hours={hours} window={window} zone={zone} />
+            <Trends fleet={fleet} site={site} machine={machine} hours={hours} window={window} zone={zone} />
             <LiveValues fleet={fleet} />
             <Links machine={live} fleet={fleet} zone={zone} />
           </>

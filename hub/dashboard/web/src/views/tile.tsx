@@ -41,6 +41,14 @@ function idBeside(machine: Machine): string {
   return name.toLowerCase() === machine.machine ? "" : machine.machine;
 }
 
+/** The sort of machine, unless its name says so already ("NC lathe 2"). */
+function kindBeside(machine: Machine): string {
+  if (!machine.kind) return "";
+  const kind = term("kind", machine.kind);
+  const name = localName(machine.name, machine.machine);
+  return name.toLowerCase().includes(kind.toLowerCase()) ? "" : kind;
+}
+
 function label(machine: Machine, state: State, now: number): string {
   const parts = machine.parts === null ? "" : t("tile.parts", { n: number(machine.parts) });
   const name = localName(machine.name, machine.machine);
@@ -110,7 +118,7 @@ function Face({ machine, state, now, focusable }: FaceProps) {
     >
       <span class="who">
         <b>{localName(machine.name, machine.machine)}</b>
-        <span class="kind">{machine.kind ? term("kind", machine.kind) : ""}</span>
+        <span class="kind">{kindBeside(machine)}</span>
       </span>
       <span class="what">
         <StateIcon state={state} />
