@@ -152,7 +152,7 @@ class Agent:
         self.lock = threading.RLock()
         self.journal = Journal.open(
             folder / f"{name}.journal",
-            budget=Budget(64 * 1024 * 1024, 1e9, 0.0),
+            budget=Budget(64 * 1024 * 1024, 1e9, 86_400.0),
             when_full="drop_oldest",
             now_ms=self.now_ms,
             random64=lambda: self.rng.getrandbits(64),

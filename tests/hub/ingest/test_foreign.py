@@ -119,6 +119,16 @@ def test_messages_out_of_order_are_put_in_order_without_a_rebirth(hub, node, clo
     assert published == []
 
 
+def test_a_message_that_comes_twice_is_stored_once(hub, node, clock):
+    hub.step(node.births())
+    clock.now_ms += 1
+    message = node.load(1)
+    hub.step([message, message])
+    hub.step([message])
+
+    assert rows(hub) == [-5, 1]
+
+
 @pytest.mark.tck(
     "operational-behavior-host-reordering-rebirth",
     "operational-behavior-data-commands-ncmd-rebirth-verb",

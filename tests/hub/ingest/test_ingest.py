@@ -60,6 +60,7 @@ def test_the_machine_is_described_by_its_birth(hub, agent, clock):
     agent.connect()
     converse(hub, agent, clock)
 
+    assert hub.pipeline._sessions.facts() == {}  # kept, and not written again with each commit
     record = hub.registry.machine("ota", "mc-1")
     assert (record.name, record.kind, record.processes) == ({"en": "Mill"}, "mill", ("milling",))
     assert [signal.name for signal in record.signals] == ["count", "door", "job"]
@@ -114,6 +115,7 @@ def test_values_sent_before_the_birth_is_answered_are_shown_and_not_stored(hub, 
     assert hub.values("mc-1")["count"] == 1.0
     assert hub.stored("mc-1", "count") == []
     assert hub.counters.rejected == {}
+    assert hub.counters.duplicates == 0
 
 
 def test_a_failed_read_is_stored_as_bad_with_its_reason(hub, agent, clock):

@@ -134,6 +134,23 @@ def test_a_write_that_succeeded_before_the_hub_died_is_not_repeated(scene, tmp_p
     again.abandon()
 
 
+def test_a_write_that_succeeded_although_it_seemed_to_fail_is_not_repeated(scene, monkeypatch):
+    hub, *_ = scene
+    truly = hub.historian.write
+
+    def write_and_fail(batch):
+        truly(batch)
+        raise HistorianUnavailableError("the answer was lost", 0.0)
+
+    monkeypatch.setattr(hub.historian, "write", write_and_fail)
+    deliver(scene, range(3))
+    hub.write()
+    monkeypatch.undo()
+    hub.write()
+
+    assert stored(hub) == [0, 1, 2]
+
+
 def test_surprises_of_the_engine_do_not_end_the_writer(scene, monkeypatch, caplog):
     hub, *_ = scene
     monkeypatch.setattr(write, "RETRY_S", 0.0)
