@@ -239,6 +239,16 @@ async def test_a_false_answer_never_becomes_a_value_and_the_true_one_is_read_aga
     assert {one.value for one in record.samples} == {7, 9, None}
 
 
+async def test_a_connection_that_ends_before_the_answer_is_noticed_without_waiting():
+    async with (
+        Plc(words={0: 7}, hang_up=True) as plc,
+        reading(plc, machine("m1", 1, timeout_s=15.0)) as (record, _),
+    ):
+        await record.until(lambda: bool(record.samples), deadline_s=5.0)
+
+    assert [one.reason for one in record.samples] == [Reason.CONNECTION]
+
+
 async def test_an_answer_to_another_function_is_garbled():
     class Confused(Plc):
         def _reply(self, *_):

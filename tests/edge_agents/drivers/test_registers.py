@@ -120,6 +120,14 @@ def test_a_gap_of_eight_is_read_along_and_one_of_nine_is_not():
     assert [(one.address, one.count) for one in plan(asked, Limits())] == [(0, 10), (19, 1)]
 
 
+def test_a_gap_with_an_address_to_avoid_is_not_read_along():
+    asked = [word("a", 0), word("b", 3), word("c", 6)]
+
+    blocks = plan(asked, Limits(), avoid=frozenset({4}))
+
+    assert [(one.address, one.count) for one in blocks] == [(0, 4), (6, 1)]
+
+
 def test_a_value_of_two_words_is_never_split_between_requests():
     asked = [word(f"s{i}", 2 * i, Kind.FLOAT32) for i in range(60)]
 
