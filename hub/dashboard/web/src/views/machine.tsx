@@ -156,7 +156,9 @@ function LinkStep({ title, state, detail }: { readonly title: string; readonly s
 
 /** The way of the data in its three stretches, so that one sees where it is cut. */
 function Links({ machine, fleet, zone }: { readonly machine: Machine; readonly fleet: Fleet; readonly zone: string | undefined }) {
-  const read = machine.readAt === null ? t("tile.never") : t("link.read", { time: clockTime(machine.readAt, zone, true) });
+  // The row's own time is renewed only now and then; a signal's value proves a later reading.
+  const newest = Math.max(machine.readAt ?? 0, ...[...fleet.signals.value.values()].map((value) => value.time ?? 0));
+  const read = machine.readAt === null ? t("tile.never") : t("link.read", { time: clockTime(newest, zone, true) });
   return (
     <Card title={t("link.title")} class="links-card">
       <ol class="links">
