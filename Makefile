@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := hub/dashboard/static/index.html
-PAGE_SOURCES := $(shell find hub/dashboard/web -type f -not -path '*/node_modules/*' 2>/dev/null)
+PAGE_SOURCES := lock/page.txt $(shell find hub/dashboard/web hub/dashboard/design -type f -not -path '*/node_modules/*' 2>/dev/null)
 ARGS ?=
 
 .PHONY: demo test check bench chaos fuzz lock screenshots clean
