@@ -41,7 +41,8 @@ BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 """The last one repeats: with connect and subscribe, sending resumes within 2 s."""
 FLUSH_S: Final = 2.0
 TICK_S: Final = 1.0
-READS_PER_TURN: Final = 64
+READS_PER_TURN: Final = 256
+RECEIVE_BYTES: Final = 65_536
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
@@ -162,10 +163,34 @@ class _Queue:
             self._on_published(token)
 
 
+class _BufferedClient(Client):
+    """paho reads a packet in three small receives; here they come out of one large one.
+
+    Each receive lets another thread run, and in a busy hub it takes milliseconds to get back.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._received = b""
+        self._taken = 0
+
+    @property
+    def has_buffered(self) -> bool:
+        """Tell whether there is something to read although the socket may be silent."""
+        return self._taken < len(self._received)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if not self.has_buffered:
+            self._received, self._taken = super()._sock_recv(RECEIVE_BYTES), 0
+        part = self._received[self._taken : self._taken + bufsize]
+        self._taken += len(part)
+        return part
+
+
 class _Connection:
     """One paho client from CONNECT to its end; its methods run in the link's thread."""
 
-    def __init__(self, client: Client, queue: _Queue) -> None:
+    def __init__(self, client: _BufferedClient, queue: _Queue) -> None:
         self.client = client
         self.queue = queue
         self.ready = False
@@ -333,7 +358,7 @@ class MqttLink:
         return was_ready
 
     def _new_connection(self) -> _Connection:
-        client = Client(
+        client = _BufferedClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=True,
@@ -443,7 +468,9 @@ class MqttLink:
             events |= selectors.EVENT_WRITE
         selector.register(sock, events)
         try:
-            buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+            buffered = client.has_buffered or (
+                isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+            )
             timeout_s = 0.0 if buffered else 0.05 if connection.finish_by else TICK_S
             happened = {key.fileobj: mask for key, mask in selector.select(timeout_s)}
         finally:
