@@ -424,7 +424,13 @@ def explain(expression: Expression, values: Mapping[str, Value]) -> str:
 
 def _explain_operand(operand: Operand, values: Mapping[str, Value]) -> str:
     written = _write_operand(operand)
-    return written if isinstance(operand, Constant) else f"{written} {show(values[operand.name])}"
+    return written if isinstance(operand, Constant) else f"{written} {_read(values[operand.name])}"
+
+
+def _read(value: Value) -> str:
+    """Write a reading for people: six digits say enough of a measured value."""
+    rounded = isinstance(value, float) and not value.is_integer()
+    return f"{value:.6g}" if rounded else show(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -561,7 +567,7 @@ class StateJudge:
         rule = self._watches[index].rule if index >= 0 else None
         if rule is None or rule.condition is None:
             asked = sorted(self._asked())
-            said = ", ".join(f"{name} {show(values.get(name))}" for name in asked)
+            said = ", ".join(f"{name} {_read(values.get(name))}" for name in asked)
             return f"no condition holds: {said}" if said else "no condition is asked"
         if standings[index] is _Standing.UNKNOWN:
             return (

@@ -27,6 +27,7 @@ from gateway.states import (
     StateJudge,
     Truth,
     evaluate,
+    explain,
     parse,
     signals,
     write,
@@ -382,3 +383,10 @@ def test_stepping_only_at_changes_and_deadlines_misses_no_state(steps):
                 told = lazy.step(inputs, moment_ms)
             assert eager.step(inputs, moment_ms) == told
         now_ms += lasting_ms
+
+
+def test_evidence_is_written_for_people():
+    condition = parse("load > 0.1")
+
+    assert explain(condition, {"load": 0.1 + 0.2}) == "load 0.3 > 0.1"
+    assert explain(condition, {"load": 1234.5678}) == "load 1234.57 > 0.1"
