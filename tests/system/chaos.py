@@ -1,7 +1,7 @@
 """Kill and cut at random, keep a ledger: `make chaos ARGS="--faults 200 --seed 7"`.
 
-Everything is real: processes, broker, disk, kill -9. With `--simulate` the delivery protocol runs
-instead, over a simulated network and crashing journals, from seeds.
+Everything is real: processes, broker, disk, kill -9. With `--simulate SEEDS` the delivery protocol
+runs instead, over a simulated network and crashing journals.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from tests.brokers import wait_until
+from tests.gateway.delivery import simulation
 from tests.system.ledger import settle_up, stored_steps
 from tests.system.plant import Plant
 
@@ -220,13 +221,32 @@ def report(ledger, chaos, *, seed, seconds, samples, counted):
     }
 
 
+def simulate(seeds, start):
+    """Run the protocol over a simulated network; return the exit code."""
+    found = simulation.run(seeds, start)
+    told = {
+        "seeds": seeds,
+        "start": start,
+        "seconds": round(found.seconds, 1),
+        "failures": found.failures,
+        "counts": dict(found.counts),
+    }
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    return 1 if found.failures else 0
+
+
 def main():
     parser = argparse.ArgumentParser(prog="make chaos ARGS=…", description=__doc__)
     parser.add_argument("--faults", type=int, default=40)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(2)))
     parser.add_argument("--sites", type=int, default=2)
     parser.add_argument("--machines", type=int, default=10)
+    parser.add_argument(
+        "--simulate", type=int, metavar="SEEDS", help="simulate the delivery protocol instead"
+    )
     words = parser.parse_args()
+    if words.simulate:
+        return simulate(words.simulate, words.seed)
     result = run(words.faults, words.seed, sites=words.sites, machines=words.machines)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
