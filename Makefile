@@ -56,7 +56,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml lock/dev.txt lock/build.txt
 # Browser, broker and load generator come from Debian; without root the script says what to install.
 build/.debian: deploy/debian-packages.sh
 	@mkdir -p build
-	sh deploy/debian-packages.sh mosquitto chromium fonts-noto-cjk wrk
+	sh deploy/debian-packages.sh mosquitto chromium fonts-noto-cjk wrk curl
 	@touch $@
 
 $(PAGE): $(PAGE_SOURCES) hatch_build.py | $(VENV)/bin/python
