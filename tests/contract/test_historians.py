@@ -246,3 +246,46 @@ def test_the_state_last_said_restores_live_state(historian):
         ("mc-200", names.STATE_REASON): (T0 + 5, ""),
         ("mc-200", names.STATE_EVIDENCE): (T0 + 5, "rpm 900 > 50"),
     }
+
+
+def test_words_that_were_lost_are_gaps_and_large_numbers_stand_beside_small_ones(historian, index):
+    rows = [("job", T0, "A1", 0), ("job", T0 + 5, None, 2), ("job", T0 + 9, "A2", 0)]
+    historian.write(WriteBatch(columns(index, rows)))
+    rows = [("total", T0, 7.0, 0), ("total", T0 + 5, "9007199254740993", 0)]
+    batch = columns(index, rows)
+    index.describe(index.id("ota", "mc-100", "total"), unit=None, kind="int64")
+    historian.write(WriteBatch(batch))
+
+    def values(signal):
+        return [row[1] for row in read(historian, signal, Span(T0, T0 + 10)).rows]
+
+    assert values("job") == ["A1", None, "A2"]
+    assert values("total") == [7.0, "9007199254740993"]
+
+
+def test_a_batch_that_cannot_be_written_leaves_nothing_and_can_come_again(historian, index):
+    class UnreadableError(Exception):
+        pass
+
+    def unreadable():
+        raise UnreadableError
+        yield
+
+    batch = columns(index, [("fresh", T0, 1.0, 0)])
+    with pytest.raises(UnreadableError):
+        historian.write(WriteBatch(batch, _Broken(unreadable)))
+
+    assert read(historian, "fresh", Span(T0, T0 + 1)) is None
+    historian.write(WriteBatch(batch))
+    assert len(read(historian, "fresh", Span(T0, T0 + 1)).rows) == 1
+
+
+class _Broken(list):
+    """State changes that fail when they are looked at."""
+
+    def __init__(self, fail):
+        super().__init__([None])
+        self._fail = fail
+
+    def __iter__(self):
+        return self._fail()

@@ -147,11 +147,10 @@ class DuckHistorian:
         if found is None:
             return None
         series, kind, unit = found
-        if kind in {"string", "int64"}:
-            return self._raw("sample_text", series, unit, span, points_max)
         kept = span.from_ms >= self._raw_from_ms
-        if raw or (kept and self._count(series, span, points_max) <= points_max):
-            return self._raw("sample", series, unit, span, points_max)
+        few = kept and self._count(series, span, points_max) <= points_max
+        if raw or few or kind == "string":
+            return self._raw(series, unit, span, points_max)
         return self._buckets(series, unit, span, _width_ms(span, points_max))
 
     def states(self, site: str, machine: str, span: Span) -> list[StateInterval]:
@@ -233,11 +232,11 @@ class DuckHistorian:
                 yield self._writer
                 self._writer.commit()
             except BaseException:
+                self._own_ids = np.empty(0, np.int32)  # Ids adopted in vain: adopt them again.
+                self._described = []
                 self._writer.rollback()
                 raise
         except duckdb.Error as error:
-            self._own_ids = np.empty(0, np.int32)  # Ids adopted in vain must be adopted again.
-            self._described = []
             raise HistorianUnavailableError(f"DuckDB: {error}") from error
 
     def _read(
@@ -313,14 +312,28 @@ class DuckHistorian:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def _raw(self, table: str, series: int, unit: str | None, span: Span, points_max: int) -> Range:
+    def _raw(self, series: int, unit: str | None, span: Span, points_max: int) -> Range:
+        """Give rows as they were read; text and numbers of one signal in order of time."""
         rows = self._read(
-            f"SELECT ts_ms, value, quality, reason FROM {table} WHERE series = ? "  # noqa: S608 (one of two literals)
-            "AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms LIMIT ?",
-            [series, *span, points_max + 1],
+            """SELECT ts_ms, value, NULL, quality, reason FROM sample
+               WHERE series = $series AND ts_ms >= $from_ms AND ts_ms < $to_ms
+               UNION ALL
+               SELECT ts_ms, NULL, value, quality, reason FROM sample_text
+               WHERE series = $series AND ts_ms >= $from_ms AND ts_ms < $to_ms
+               ORDER BY ts_ms LIMIT $enough""",
+            {
+                "series": series,
+                "from_ms": span.from_ms,
+                "to_ms": span.to_ms,
+                "enough": points_max + 1,
+            },
         ).fetchall()
         next_ms = rows[points_max][0] if len(rows) > points_max else None
-        return Range(unit, 0, RAW_COLUMNS, rows[:points_max], next_ms)
+        told = [
+            (time_ms, number if text is None else text, quality, reason)
+            for time_ms, number, text, quality, reason in rows[:points_max]
+        ]
+        return Range(unit, 0, RAW_COLUMNS, told, next_ms)
 
     def _buckets(self, series: int, unit: str | None, span: Span, width_ms: int) -> Range:
         """Read the coarsest source that fits; minutes still dirty come from the rows."""
