@@ -329,7 +329,7 @@ class DuckHistorian:
             },
         ).fetchall()
         next_ms = rows[points_max][0] if len(rows) > points_max else None
-        told = [
+        told: list[tuple[Value, ...]] = [
             (time_ms, number if text is None else text, quality, reason)
             for time_ms, number, text, quality, reason in rows[:points_max]
         ]
