@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.model import Connectivity, Quality, Reason
+from gateway.model import Connectivity, Quality, Reason, State
 from hub.live import LiveMachine, SignalValue
 
 COLUMNS: Final = (
@@ -13,6 +13,7 @@ COLUMNS: Final = (
     "name",
     "kind",
     "state",
+    "last_state",
     "since",
     "reason",
     "connectivity",
@@ -21,6 +22,7 @@ COLUMNS: Final = (
     "agent_online",
     "read_at",
 )
+_LAST_STATE: Final = COLUMNS.index("last_state")
 _VALID_UNTIL: Final = COLUMNS.index("valid_until")
 _READ_AT: Final = COLUMNS.index("read_at")
 RENEW_MS: Final = 10_000
@@ -31,14 +33,22 @@ Row = tuple[object, ...]
 _QUALITY: Final = {Quality.GOOD: "good", Quality.UNCERTAIN: "uncertain", Quality.BAD: "bad"}
 
 
-def machine_row(machine: LiveMachine, now_ms: int) -> Row:
-    """Write a machine as it may be shown at `now_ms`, without its position."""
+def machine_row(machine: LiveMachine, now_ms: int, before: Row | None = None) -> Row:
+    """Write a machine as it may be shown at `now_ms`, without its position.
+
+    `before` is the machine's former row: it remembers the last state that was known, for an agent
+    that no longer reaches its machine reports "unknown" itself.
+    """
+    last = machine.state.value
+    if machine.state is State.UNKNOWN and before is not None:
+        last = str(before[_LAST_STATE - 1])
     return (
         machine.site,
         machine.machine,
         {"en": machine.name.get("en"), "ja": machine.name.get("ja")},
         machine.kind or None,
         machine.state_at(now_ms).value,
+        last,
         machine.since_ms,
         machine.reason or None,
         machine.connectivity(now_ms).value,
@@ -84,7 +94,7 @@ class Rows:
         """Take over machines that changed."""
         for machine in machines:
             key = (machine.site, machine.machine)
-            self._rows[key] = machine_row(machine, now_ms)
+            self._rows[key] = machine_row(machine, now_ms, self._rows.get(key))
             self._expires.pop(key, None)
             if machine.connectivity(now_ms) is Connectivity.ONLINE and machine.valid_until_ms:
                 self._expires[key] = machine.valid_until_ms

@@ -107,6 +107,27 @@ async def test_a_machine_that_falls_silent_becomes_unknown_by_the_clock_alone(sc
     }
 
 
+async def test_a_machine_without_data_is_told_with_the_last_state_that_was_known(scene, stream):
+    """Whether its reading expired or its agent itself says that it knows no more."""
+    scene.read("mc-1", "running")
+    stream.tick()
+    async with stream.follow(Scope(site="ota"), None) as viewer:
+        await drain(viewer)
+        scene.read("mc-1", "unknown", reason="inputs-unknown")
+        stream.tick()
+        ((_, said, _),) = await drain(viewer)
+        scene.clock.now_ms += 30_001
+        stream.tick()
+        ((_, expired, _),) = await drain(viewer)
+
+    told = [(cell(r, "machine"), cell(r, "state"), cell(r, "last_state")) for r in said["d"]]
+    assert told == [("mc-1", "unknown", "running")]
+    assert {(cell(r, "state"), cell(r, "last_state")) for r in expired["d"]} == {
+        ("unknown", "running"),
+        ("unknown", "idle"),
+    }
+
+
 async def test_a_machine_that_goes_down_raises_an_alarm(scene, stream):
     async with stream.follow(Scope(), None) as viewer:
         await drain(viewer)

@@ -13,6 +13,8 @@ export interface Machine {
   readonly name: Name;
   readonly kind: string | null;
   readonly state: State;
+  /** The last state that was known, for a machine that has no data now. */
+  readonly lastState: State;
   readonly since: number | null;
   readonly reason: string | null;
   readonly connectivity: string;
@@ -60,6 +62,10 @@ function isState(word: string): word is State {
   return Object.hasOwn(STATES, word);
 }
 
+function readState(cell: unknown): State {
+  return typeof cell === "string" && isState(cell) ? cell : "unknown";
+}
+
 function quality(cell: unknown): Quality {
   return cell === "good" || cell === "uncertain" ? cell : "bad";
 }
@@ -77,14 +83,15 @@ export class RowReader {
     const site = text(cell("site")) ?? "";
     const machine = text(cell("machine")) ?? "";
     const name = cell("name") as Partial<Name> | null | undefined;
-    const state = text(cell("state")) ?? "";
+    const state = readState(cell("state"));
     return {
       key: `${site}/${machine}`,
       site,
       machine,
       name: { en: text(name?.en), ja: text(name?.ja) },
       kind: text(cell("kind")),
-      state: isState(state) ? state : "unknown",
+      state,
+      lastState: this.at.has("last_state") ? readState(cell("last_state")) : state,
       since: number(cell("since")),
       reason: text(cell("reason")),
       connectivity: text(cell("connectivity")) ?? "offline",
