@@ -6,6 +6,7 @@ script.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -29,6 +30,7 @@ REFRESH_S: Final = 10
 _FOLDER: Final = Path(__file__).parent
 _DAY_AND_TIME: Final[dict[Language, str]] = {"en": "%d %b %H:%M", "ja": "%m月%d日 %H:%M"}
 _MINUTE_MS: Final = 60_000
+_SLUG: Final = re.compile(r"[a-z]+(?:[-_][a-z0-9]+)+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +109,28 @@ def _named(name: Any, language: Language, fallback: str) -> str:
 
 def _term(family: str, word: str, language: Language) -> str:
     key = f"{family}.{word.strip().lower().replace(' ', '-')}"
-    return str(_design(language).get(key, word))
+    return str(_design(language).get(key) or _spelled(word))
+
+
+def _spelled(word: str) -> str:
+    """Write a slug nobody translated as people would; texts and alarm numbers stay as they are."""
+    return word.replace("-", " ").replace("_", " ").capitalize() if _SLUG.match(word) else word
+
+
+def _kind_beside(name: str, machine: LiveMachine, language: Language) -> str:
+    """Give the sort of machine, unless its name says so already ("NC lathe 2")."""
+    kind = _term("kind", machine.kind, language) if machine.kind else ""
+    return "" if kind.lower() in name.lower() else kind
 
 
 def _row(machine: LiveMachine, now_ms: int, zone: tzinfo, language: Language) -> Row:
     state = machine.state_at(now_ms)
     silent = state is State.UNKNOWN
+    name = _named(machine.name, language, machine.machine)
     since_ms = (machine.read_at_ms or machine.since_ms) if silent else machine.since_ms
     return Row(
-        name=_named(machine.name, language, machine.machine),
-        kind=_term("kind", machine.kind, language) if machine.kind else "",
+        name=name,
+        kind=_kind_beside(name, machine, language),
         state=state,
         reason="" if silent or not machine.reason else _term("reason", machine.reason, language),
         elapsed="" if since_ms is None else duration(now_ms - since_ms, language),
@@ -142,6 +156,14 @@ def groups(
         running = sum(row.state is State.RUNNING for row in rows)
         found.append(Group(site, _named(record.name, language, site), running, rows))
     return found
+
+
+def _page_time(shown: Iterable[LiveMachine], registry: Registry, now_ms: int) -> str:
+    """Write the time of day in the zone that all sites shown live in, else in UTC."""
+    sites = (registry.site(each) for each in {machine.site for machine in shown})
+    names = {site.time_zone if site else "" for site in sites}
+    zone = _zone(names.pop()) if len(names) == 1 else UTC
+    return datetime.fromtimestamp(now_ms / 1000, zone).strftime("%H:%M:%S %Z")
 
 
 def style_sheet() -> str:
@@ -188,7 +210,7 @@ class Lite:
             language=language,
             other="en" if language == "ja" else "ja",
             site=site,
-            time=datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%H:%M:%S UTC"),
+            time=_page_time(shown, self._registry, now_ms),
             reloads=reloads,
             refresh_s=REFRESH_S,
         )

@@ -41,12 +41,21 @@ class Viewer:
         self.complaints = []
 
     @contextmanager
-    def context(self, *, width=1280, height=800, scheme="light", locale="en-GB", **options):
+    def context(
+        self,
+        *,
+        width=1280,
+        height=800,
+        scheme="light",
+        locale="en-GB",
+        zone="Asia/Tokyo",
+        **options,
+    ):
         context = self._chromium.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,
             locale=locale,
-            timezone_id="Asia/Tokyo",
+            timezone_id=zone,
             **options,
         )
         context.set_default_timeout(20_000)

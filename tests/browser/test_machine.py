@@ -51,6 +51,30 @@ def test_the_banner_says_what_since_when_why_and_by_what_evidence(town, viewer):
         expect(page).to_have_title(re.compile("MC-100"))
 
 
+@pytest.mark.parametrize(
+    ("evidence", "japanese", "english"),
+    [
+        ("alarm true", "alarm：オン", "alarm: On"),  # noqa: RUF001 (Japanese punctuation)
+        (
+            "spindle_rpm 7042.123456 > 400 for 1.5 s",
+            "spindle_rpm 7,042 > 400（1.5秒継続）",  # noqa: RUF001 (Japanese punctuation)
+            "spindle_rpm 7,042 > 400 for 1.5 s",
+        ),
+        (
+            "load has no value (not finite), alarm was never read",
+            "load は値なし（数値でない）, alarm は未取得",  # noqa: RUF001 (Japanese punctuation)
+            "load has no value (not a number), alarm was never read",
+        ),
+    ],
+)
+def test_evidence_is_written_in_the_viewers_language(town, viewer, evidence, japanese, english):
+    town.residents["ota", "mc-100"].evidence = evidence
+    town.remember("ota", "mc-100")
+    for language, text in (("ja", japanese), ("en", english)):
+        with viewer.page(f"{MACHINE}?lang={language}") as page:
+            expect(page.locator(".banner")).to_contain_text(text)
+
+
 @pytest.mark.usefixtures("past")
 def test_the_timeline_is_drawn_and_walked_with_the_arrow_keys(viewer):
     with viewer.page(MACHINE) as page:

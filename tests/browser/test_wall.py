@@ -11,6 +11,7 @@ import threading
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import expect
 
 from gateway.model import State
@@ -71,7 +72,7 @@ def test_a_machine_that_falls_silent_becomes_no_data_with_the_time_of_its_last_w
         town.silence(silent.site, silent.machine, ago_ms=109 * MINUTE_MS + 30_000)
         expect(found).to_have_attribute("data-state", "unknown")
         expect(found).to_contain_text("1 h 49")
-        expect(found).to_contain_text(re.compile(r"Last .*\d\d:\d\d"))
+        expect(found).to_contain_text(re.compile(r"Last .*\d\d:\d\d · was Running"))
         assert found.evaluate("tile => getComputedStyle(tile).borderStyle") == "dashed"
 
 
@@ -211,6 +212,55 @@ def test_worst_first_puts_the_machine_that_is_down_at_the_top(town, viewer):
     town.change("tsubame-sanjo", "we-403", State.DOWN)
     with viewer.page("/wall?sort=worst") as page:
         expect(page.locator(".tile").first).to_have_attribute("data-key", "tsubame-sanjo/we-403")
+
+
+def test_a_small_fleet_fills_a_large_screen_and_keeps_its_places_under_a_filter(town, viewer):
+    town.change("ota", "mc-100", State.DOWN)
+    with viewer.page(width=1920, height=1080) as page:
+        expect(page.locator(".tile")).to_have_count(20)
+        expect(tile(page, "ota/mc-100")).to_have_attribute("data-state", "down")
+        boxes = page.locator(".tile").evaluate_all(BOXES)
+        assert max(right for _, right, _, _ in boxes) > 1920 - 40
+        assert 1080 - 200 < max(bottom for *_, bottom in boxes) <= 1080
+        assert page.evaluate("document.documentElement.scrollHeight") <= 1080
+        large = tile(page, "ota/mc-100").bounding_box()
+        page.locator('.chip[data-state="down"]').click()
+        expect(page.locator('.tile:not([data-state="down"])')).to_have_count(0)
+        filtered = tile(page, "ota/mc-100").bounding_box()
+        assert (filtered["width"], filtered["height"]) == (large["width"], large["height"])
+        page.locator('.chip[data-state="down"]').click()
+        expect(page.locator(".tile")).to_have_count(20)
+        page.set_viewport_size({"width": 1280, "height": 500})
+        page.wait_for_function(
+            "width => document.querySelector('.tile').offsetWidth < width", arg=large["width"]
+        )
+
+
+def test_a_wall_screen_shows_on_one_page_what_fits_on_it(viewer):
+    with viewer.page("/wall?kiosk=1", width=1920, height=1080) as page:
+        expect(page.locator(".tile")).to_have_count(20)
+        boxes = page.locator(".tile").evaluate_all(BOXES)
+        assert max(bottom for *_, bottom in boxes) <= 1080
+        with pytest.raises(PlaywrightTimeout):
+            page.locator(".pages").wait_for(timeout=2_500)
+
+
+def test_the_clock_shows_the_time_of_the_sites_and_says_so_to_who_is_elsewhere(viewer):
+    with viewer.page() as page:
+        expect(page.locator(".clock time")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    with viewer.page(zone="UTC") as page:
+        expect(page.locator(".clock .zone")).to_have_text("GMT+9")
+        written = page.locator(".clock time").inner_text()[:2]
+        hours = {(wall_ms() // 3_600_000 + 9 + lag) % 24 for lag in (-1, 0)}
+        assert int(written) in hours
+
+
+def test_a_slug_that_nobody_translated_is_spelled_as_people_write(town, viewer):
+    town.change("ota", "mc-100", State.WAITING, reason="cap_bin-empty")
+    town.change("ota", "nl-101", State.DOWN, reason="machine-alarm")
+    with viewer.page("/wall?lang=ja") as page:
+        expect(tile(page, "ota/mc-100")).to_contain_text("Cap bin empty")
+        expect(tile(page, "ota/nl-101")).to_contain_text("設備アラーム")
 
 
 def test_a_site_has_a_wall_of_its_own(viewer):
@@ -365,6 +415,10 @@ def test_an_address_that_is_no_view_says_so(viewer):
 WRAPPED = """() => [...document.querySelectorAll('.tile .word, .tile .long, .chip span, .parts')]
   .filter(each => each.getClientRects().length > 1 || each.getBoundingClientRect().height > 34)
   .map(each => each.textContent)"""
+
+BOXES = """all => all.map(each => {
+  const { left, right, top, bottom } = each.getBoundingClientRect();
+  return [left, right, top, bottom]; })"""
 
 CUT = """() => {
   const head = document.querySelector('header.top').getBoundingClientRect().bottom;

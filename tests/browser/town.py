@@ -279,6 +279,8 @@ class Town:
         self._say(resident, {**link, **values}, now)
 
     def _evidence(self, resident):
+        if resident.evidence:
+            return resident.evidence
         load = signals_at(resident, resident.since_ms)["Spindle load"]
         return f"Spindle load {load:.0f} % {'>' if resident.state is State.RUNNING else '<'} 5 %"
 

@@ -15,6 +15,9 @@ import pytest
 
 import hub.dashboard
 from gateway.model import Quality, Reason, State
+from gateway.states import INPUTS_UNKNOWN, NO_RULE, SETTLING
+from simulators.machine.kinds import KINDS
+from simulators.region.texts import state_rules
 
 DESIGN = Path(hub.dashboard.__file__).parent / "design"
 SOURCES = Path(hub.dashboard.__file__).parent / "web" / "src"
@@ -195,6 +198,15 @@ def test_every_reason_and_quality_of_the_model_has_a_word():
                 assert f"reason.{reason.name.lower()}" in words
         for quality in Quality:
             assert f"quality.{quality.name.lower()}" in words
+
+
+def test_what_simulators_and_rules_say_is_said_in_both_languages():
+    kinds = {f"kind.{slug}" for slug in KINDS}
+    rules = [rule for kind in KINDS.values() for rule in state_rules(kind, 1.0)]
+    told = {str(rule["reason"]) for rule in rules if "reason" in rule}
+    told |= {INPUTS_UNKNOWN, SETTLING, NO_RULE}
+    for words in WORDS.values():
+        assert kinds | {f"reason.{word}" for word in told} <= words.keys()
 
 
 def test_every_key_is_used_and_every_word_on_the_page_comes_from_the_catalogue():

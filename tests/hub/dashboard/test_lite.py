@@ -41,6 +41,21 @@ async def test_it_shows_every_machine_by_site_in_the_language_asked_for(client):
     assert '<html lang="ja">' in japanese
 
 
+async def test_slugs_are_spelled_and_a_name_that_says_the_kind_is_not_followed_by_it(scene, client):
+    scene.add("press-2", site="suwa", kind="press")
+    scene.add("bt-1", site="suwa", kind="bottle-turner")
+    scene.read("bt-1", "waiting", site="suwa", reason="cap_bin-empty")
+    page = (await client.get("/lite?lang=en")).text
+    assert "Bottle turner" in page
+    assert "Cap bin empty" in page
+    assert "PRESS-2 <small></small>" in page
+
+
+async def test_the_pages_own_time_is_in_the_zone_of_its_sites_or_in_utc_when_they_differ(client):
+    assert " JST" in (await client.get("/lite?site=ota")).text
+    assert " UTC" in (await client.get("/lite")).text
+
+
 async def test_it_reloads_itself_is_never_cached_and_runs_no_script(client):
     answer = await client.get("/lite")
     assert answer.headers["refresh"] == "10"

@@ -28,6 +28,16 @@ export function clockTime(ms: number, timeZone?: string, seconds = false): strin
   }).format(ms);
 }
 
+/** What to write beside a clock of another zone than the viewer's, as "GMT+9"; else nothing. */
+export function foreignZone(ms: number, timeZone: string | undefined): string {
+  const named = (zone: string | undefined) =>
+    dateFormat({ timeZoneName: "shortOffset", ...zoned(zone) })
+      .formatToParts(ms)
+      .find((part) => part.type === "timeZoneName")?.value ?? "";
+  const theirs = named(timeZone);
+  return theirs === named(undefined) ? "" : theirs;
+}
+
 /** "23 Nov" or "11月23日". */
 export function day(ms: number, timeZone?: string): string {
   return dateFormat({ month: "short", day: "numeric", ...zoned(timeZone) }).format(ms);

@@ -37,7 +37,14 @@ export function t(key: Key, words: Words = {}): string {
 /** The catalogue's word for an open-ended term, or the term itself when it has none. */
 export function term(family: "kind" | "reason", word: string): string {
   const key = `${family}.${word.trim().toLowerCase().replaceAll(" ", "-")}`;
-  return isKey(key) ? t(key) : word;
+  return isKey(key) ? t(key) : spelled(word);
+}
+
+/** "spindle-overload" as people write it, "Spindle overload"; texts and alarm numbers stay as they are. */
+function spelled(word: string): string {
+  if (!/^[a-z]+(?:[-_][a-z0-9]+)+$/.test(word)) return word;
+  const words = word.replace(/[-_]/g, " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 export function plural(key: "wall.machines" | "wall.hidden", n: number): string {

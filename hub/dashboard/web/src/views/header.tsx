@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useId } from "preact/hooks";
 import { Icon } from "../design/icons";
-import { clockTime } from "../format";
+import { clockTime, foreignZone } from "../format";
 import { t, type Key } from "../i18n";
 import { choose, density, kiosk, language, look, sort, theme } from "../options";
 import type { Fleet } from "../stream/store";
@@ -24,9 +24,13 @@ interface ClockProps {
 }
 
 function Clock({ fleet, zone }: ClockProps) {
+  const foreign = foreignZone(fleet.coarse.value, zone);
   return (
     <div class="clock" data-fresh={fleet.freshness.value}>
-      <time>{clockTime(fleet.now.value, zone, true)}</time>
+      <time>
+        {clockTime(fleet.now.value, zone, true)}
+        {foreign && <span class="zone"> {foreign}</span>}
+      </time>
       <span class="live">
         <LiveText fleet={fleet} />
       </span>

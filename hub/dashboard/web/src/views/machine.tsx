@@ -13,12 +13,13 @@ import { localName, stateWord, t, term, type Key } from "../i18n";
 import { address, put } from "../options";
 import type { Machine, SignalValue } from "../stream/protocol";
 import type { Fleet } from "../stream/store";
+import { readableEvidence } from "./evidence";
 import { Header } from "./header";
 import { Link } from "./link";
 import { shownSince } from "./tile";
 
 const HOUR_MS = 3_600_000;
-const RANGES_H = [1, 8, 24, 168] as const;
+const RANGES_H = [0.25, 1, 8, 24, 168] as const;
 const RANGE_H = 24;
 const AGAIN_MS = 60_000;
 const RETRY_MS = 5_000;
@@ -96,7 +97,7 @@ function Banner({ machine, state, now, zone, evidence }: {
         </p>
         <p>
           {since !== null && t("machine.since", { time: dayTime(since, now, zone) })}
-          {state === "unknown" && machine.state !== "unknown" && ` · ${t("tile.was", { state: stateWord(machine.state) })}`}
+          {state === "unknown" && machine.lastState !== "unknown" && ` · ${t("tile.was", { state: stateWord(machine.lastState) })}`}
         </p>
       </div>
       <dl>
@@ -109,7 +110,7 @@ function Banner({ machine, state, now, zone, evidence }: {
         {evidence && (
           <div>
             <dt>{t("machine.evidence")}</dt>
-            <dd>{evidence.replace(/-?\d+\.\d{3,}/g, (long) => number(Number(long)))}</dd>
+            <dd>{readableEvidence(evidence)}</dd>
           </div>
         )}
         {machine.parts !== null && (

@@ -28,11 +28,11 @@ function elapsed(machine: Machine, state: State, now: number): string {
 }
 
 /** The third line: for a silent machine what it said last, else the reason. */
-function remark(machine: Machine, state: State, now: number): string {
+function remark(machine: Machine, state: State, now: number, zone: string | undefined): string {
   if (state !== "unknown") return machine.reason ? term("reason", machine.reason) : "";
   if (machine.readAt === null) return t("tile.never");
-  const last = t("tile.last", { time: dayTime(machine.readAt, now) });
-  return machine.state === "unknown" ? last : `${last} · ${t("tile.was", { state: stateWord(machine.state) })}`;
+  const last = t("tile.last", { time: dayTime(machine.readAt, now, zone) });
+  return machine.lastState === "unknown" ? last : `${last} · ${t("tile.was", { state: stateWord(machine.lastState) })}`;
 }
 
 /** The id, unless the name says the same. */
@@ -49,10 +49,10 @@ function kindBeside(machine: Machine): string {
   return name.toLowerCase().includes(kind.toLowerCase()) ? "" : kind;
 }
 
-function label(machine: Machine, state: State, now: number): string {
+function label(machine: Machine, state: State, now: number, said: string): string {
   const parts = machine.parts === null ? "" : t("tile.parts", { n: number(machine.parts) });
   const name = localName(machine.name, machine.machine);
-  return [name, `${stateWord(state)} ${elapsed(machine, state, now)}`.trim(), remark(machine, state, now), parts]
+  return [name, `${stateWord(state)} ${elapsed(machine, state, now)}`.trim(), said, parts]
     .filter((part) => part !== "")
     .join(", ");
 }
@@ -79,15 +79,18 @@ interface TileProps {
   readonly fleet: Fleet;
   readonly id: string;
   readonly focusable: boolean;
+  /** Zone of the wall's times; without one the viewer's own. */
+  readonly zone: string | undefined;
 }
 
-export function Tile({ fleet, id, focusable }: TileProps) {
+export function Tile({ fleet, id, focusable, zone }: TileProps) {
   const known = fleet.machine(id);
   const state = useComputed(() => fleet.shown(id));
   const machine = known?.value;
   const now = fleet.coarse.value;
   if (!machine) return null;
-  return <Face machine={machine} state={state.value} now={Math.max(now, machine.since ?? 0)} focusable={focusable} />;
+  const until = Math.max(now, machine.since ?? 0);
+  return <Face machine={machine} state={state.value} now={until} focusable={focusable} zone={zone} />;
 }
 
 interface FaceProps {
@@ -95,9 +98,11 @@ interface FaceProps {
   readonly state: State;
   readonly now: number;
   readonly focusable: boolean;
+  readonly zone: string | undefined;
 }
 
-function Face({ machine, state, now, focusable }: FaceProps) {
+function Face({ machine, state, now, focusable, zone }: FaceProps) {
+  const said = remark(machine, state, now, zone);
   const element = usePulse(machine, state, now);
   const open = (event: MouseEvent) => {
     if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -113,7 +118,7 @@ function Face({ machine, state, now, focusable }: FaceProps) {
       data-state={state}
       data-calm={STATES[state].calm ? "" : undefined}
       tabIndex={focusable ? 0 : -1}
-      aria-label={label(machine, state, now)}
+      aria-label={label(machine, state, now, said)}
       onClick={open}
     >
       <span class="who">
@@ -126,7 +131,7 @@ function Face({ machine, state, now, focusable }: FaceProps) {
         <span class="long">{elapsed(machine, state, now)}</span>
       </span>
       <span class="why">
-        <span class="remark">{remark(machine, state, now) || idBeside(machine)}</span>
+        <span class="remark">{said || idBeside(machine)}</span>
         {machine.parts !== null && <span class="parts">{t("tile.parts", { n: number(machine.parts) })}</span>}
       </span>
     </a>

@@ -9,6 +9,7 @@ import { localName, plural, stateWord, t } from "../i18n";
 import { filter, hidesCalm, kiosk, showAll, site as siteChosen, sort, toggleState } from "../options";
 import type { Machine } from "../stream/protocol";
 import { type Fleet, countStates } from "../stream/store";
+import { useFit } from "./fit";
 import { Header } from "./header";
 import { useKiosk } from "./kiosk";
 import { Link } from "./link";
@@ -92,7 +93,20 @@ function siteName(sites: ReadonlyMap<string, Site>, id: string): string {
   return known ? localName(known.name, id) : id;
 }
 
-function SiteNote({ fleet, id }: { readonly fleet: Fleet; readonly id: string }) {
+/** The zone that all sites shown live in; when they differ, none: times are then the viewer's own. */
+function sharedZone(fleet: Fleet, sites: ReadonlyMap<string, Site>): string | undefined {
+  const ids = new Set(fleet.keys.value.map((key) => key.slice(0, key.indexOf("/"))));
+  const zones = new Set([...ids].map((id) => sites.get(id)?.time_zone ?? undefined));
+  return zones.size === 1 ? [...zones][0] : undefined;
+}
+
+interface SiteNoteProps {
+  readonly fleet: Fleet;
+  readonly id: string;
+  readonly zone: string | undefined;
+}
+
+function SiteNote({ fleet, id, zone }: SiteNoteProps) {
   const note = useComputed(() => {
     fleet.version.value;
     const machines = fleet.keys.value
@@ -111,7 +125,7 @@ function SiteNote({ fleet, id }: { readonly fleet: Fleet; readonly id: string })
       {lost && (
         <span class="lost">
           <StateIcon state="unknown" />
-          {t("wall.site_lost", { time: lost === "0" ? "—" : dayTime(Number(lost), fleet.coarse.value) })}
+          {t("wall.site_lost", { time: lost === "0" ? "—" : dayTime(Number(lost), fleet.coarse.value, zone) })}
         </span>
       )}
     </>
@@ -188,6 +202,9 @@ export function Wall({ fleet, sites }: WallProps) {
   const groups = useGroups(fleet).value;
   const focused = useSignal<string | null>(null);
   const paging = useKiosk(kiosk.value);
+  const zone = sharedZone(fleet, sites.value);
+  const fitting = useFit(fleet).value;
+  const size = fitting && { "--unit": `${fitting.growth}rem`, "--columns": fitting.columns };
   const keys = groups.flatMap((group) => group.keys);
   const first = focused.value !== null && keys.includes(focused.value) ? focused.value : keys[0];
   const focusedTile = (event: FocusEvent) => {
@@ -199,10 +216,18 @@ export function Wall({ fleet, sites }: WallProps) {
       <a class="skip" href="#machines">
         {t("nav.skip")}
       </a>
-      <Header fleet={fleet} title={<WallTitle fleet={fleet} sites={sites} />}>
+      <Header fleet={fleet} zone={zone} title={<WallTitle fleet={fleet} sites={sites} />}>
         <Chips fleet={fleet} />
       </Header>
-      <main id="machines" tabIndex={-1} data-fresh={fleet.freshness.value} onKeyDown={moveFocus} onFocusIn={focusedTile}>
+      <main
+        id="machines"
+        tabIndex={-1}
+        data-fresh={fleet.freshness.value}
+        data-fits={fitting ? "" : undefined}
+        style={size ?? {}}
+        onKeyDown={moveFocus}
+        onFocusIn={focusedTile}
+      >
         <HiddenNote fleet={fleet} groups={groups} />
         {groups.length === 0 && <Nothing fleet={fleet} />}
         {groups.map((group) => (
@@ -211,12 +236,12 @@ export function Wall({ fleet, sites }: WallProps) {
               <h2 id={`site-${group.site}`}>
                 <Link href={`/wall?site=${encodeURIComponent(group.site)}`}>{siteName(sites.value, group.site)}</Link>
               </h2>
-              <SiteNote fleet={fleet} id={group.site} />
+              <SiteNote fleet={fleet} id={group.site} zone={zone} />
             </div>
             <ul class="tiles">
               {group.keys.map((key) => (
                 <li key={key}>
-                  <Tile fleet={fleet} id={key} focusable={key === first} />
+                  <Tile fleet={fleet} id={key} focusable={key === first} zone={zone} />
                 </li>
               ))}
             </ul>
