@@ -40,7 +40,11 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
 
 
 class Guard:
-    """Adds the headers that every answer carries and refuses bodies nobody asked for."""
+    """Adds the headers that every answer carries and refuses bodies nobody asked for.
+
+    A body of unannounced length is refused too, so no more than 64 KiB are ever received. Both
+    refusals end the connection: nobody reads what is still on its way.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -50,21 +54,27 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _announced_bytes(scope) > BODY_BYTES_MAX:
-            refusal = problems.respond(413, "body-too-large", "The body is larger than 64 KiB.")
-            await refusal(scope, receive, send)
-            return
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
             await send(message)
 
-        await self._app(scope, receive, send_guarded)
+        app = _refusal(scope) or self._app
+        await app(scope, receive, send_guarded)
 
 
-def _announced_bytes(scope: Scope) -> int:
+def _refusal(scope: Scope) -> ASGIApp | None:
+    close = {"Connection": "close"}
     for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else BODY_BYTES_MAX + 1
-    return 0
+        if name == b"transfer-encoding":
+            text = "Announce the length of the body, or send none."
+            return problems.respond(411, "length-required", text, headers=close)
+        if name == b"content-length" and _bytes(value) > BODY_BYTES_MAX:
+            text = "The body is larger than 64 KiB."
+            return problems.respond(413, "body-too-large", text, headers=close)
+    return None
+
+
+def _bytes(length: bytes) -> int:
+    return int(length) if length.isdigit() and len(length) < 20 else BODY_BYTES_MAX + 1  # noqa: PLR2004 (no sane length)

@@ -24,6 +24,7 @@ from hub.api.problems import RefusalError, documented
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
 from hub.live import LiveMachine
 from hub.registry import Registry
+from hub.stream import to_json
 
 LIMIT_MAX: Final = 500
 FRESH_MS: Final = 100
@@ -126,12 +127,13 @@ def routes(context: Context) -> APIRouter:
         updated_since: datetime | None = None,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
         cursor: Annotated[str | None, Query(max_length=512)] = None,
-        if_none_match: Annotated[str | None, Header(max_length=256)] = None,
+        if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Live state of every machine: what it does, since when, whether it is free now.
 
         `free_now` means online and idle; it is never true of a machine whose data is stale.
         """
+        del if_none_match  # Documents the header; it may come more than once.
         wanted = Filter()
         if request.url.query:
             wanted = Filter(
@@ -146,7 +148,7 @@ def routes(context: Context) -> APIRouter:
             )
         answer = lists.get(wanted)
         headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
-        if if_none_match and answer.etag in if_none_match:
+        if names_tag(request.headers.getlist("if-none-match"), answer.etag):
             return Response(status_code=304, headers=headers)
         return Response(answer.body, media_type="application/json", headers=headers)
 
@@ -204,7 +206,7 @@ def encode(found: list[LiveMachine], limit: int, now_ms: int, version: int) -> E
     """Write the answer; the tag covers everything but `as_of`."""
     page = found[:limit]
     more = write_cursor(page[-1]) if len(found) > limit else None
-    content = orjson.dumps({"items": [item(m, now_ms) for m in page], "next": more})
+    content = to_json({"items": [item(m, now_ms) for m in page], "next": more})
     etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     body = b'{"as_of":"' + rfc3339(now_ms).encode() + b'",' + content[1:]
     return Encoded(version, now_ms, body, etag)
@@ -226,6 +228,12 @@ def item(machine: LiveMachine, now_ms: int) -> dict[str, Any]:
         "read_at": maybe_rfc3339(machine.read_at_ms),
         "valid_until": maybe_rfc3339(machine.valid_until_ms),
     }
+
+
+def names_tag(conditions: list[str], etag: str) -> bool:
+    """Tell whether ``If-None-Match`` names a tag, compared weakly (RFC 9110, section 13.1.2)."""
+    told = [tag.strip() for condition in conditions for tag in condition.split(",")]
+    return "*" in told or etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in told}
 
 
 def read_near(text: str | None) -> tuple[float, float] | None:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from gateway.model import State
 from hub.api.context import Context
-from hub.api.machines import quality_word, reason_word
+from hub.api.machines import answer, quality_word, reason_word
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import TIME_MS_MAX, maybe_rfc3339, rfc3339, to_ms
 from hub.historian import Range, Span
@@ -70,7 +70,7 @@ def routes(context: Context) -> APIRouter:
         to: datetime | None = None,
         max_points: Annotated[int, Query(ge=1, le=POINTS_MAX)] = 500,
         agg: Literal["auto", "raw"] = "auto",
-        accept: Annotated[str, Header(max_length=512)] = "application/json",
+        accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
     ) -> Response:
         """Give a signal's values in [from, to), the last hour by default."""
         span = read_span(from_, to, context.now_ms())
@@ -84,19 +84,19 @@ def routes(context: Context) -> APIRouter:
         found = await run_in_threadpool(ask)
         if found is None and signal not in context.live.signals(site, machine):
             raise not_found("such signal")
-        answer = found or Range(None, 0, ("t", "value", "quality", "reason"), [])
-        rows = [_row(row, raw=answer.bucket_ms == 0) for row in answer.rows]
+        told = found or Range(None, 0, ("t", "value", "quality", "reason"), [])
+        rows = [_row(row, raw=told.bucket_ms == 0) for row in told.rows]
         if "text/csv" in accept:
-            return csv_response(f"{machine}-{signal}", answer.columns, rows)
+            return csv_response(f"{machine}-{signal}", told.columns, rows)
         content = {
             "signal": signal,
-            "unit": answer.unit,
-            "bucket_s": answer.bucket_ms / 1000,
-            "columns": answer.columns,
+            "unit": told.unit,
+            "bucket_s": told.bucket_ms / 1000,
+            "columns": told.columns,
             "rows": rows,
-            "next": maybe_rfc3339(answer.next_ms),
+            "next": maybe_rfc3339(told.next_ms),
         }
-        return JSONResponse(content)
+        return answer(content)
 
     @router.get(
         "/machines/{site}/{machine}/timeline",
@@ -109,7 +109,7 @@ def routes(context: Context) -> APIRouter:
         *,
         from_: Annotated[datetime | None, Query(alias="from")] = None,
         to: datetime | None = None,
-        accept: Annotated[str, Header(max_length=512)] = "application/json",
+        accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
     ) -> Response:
         """Give the states of a machine in [from, to), the last 24 hours by default."""
         now_ms = context.now_ms()
@@ -132,7 +132,7 @@ def routes(context: Context) -> APIRouter:
             columns = ("start", "end", "state", "reason", "evidence", "source")
             rows = [[interval[column] for column in columns] for interval in intervals]
             return csv_response(f"{machine}-timeline", columns, rows)
-        return JSONResponse({"intervals": intervals})
+        return answer({"intervals": intervals})
 
     return router
 

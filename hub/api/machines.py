@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from gateway.model import Quality, Reason
 from hub.api.availability import LIMIT_MAX, Filter, Item, item, read_cursor, select, write_cursor
@@ -12,6 +13,7 @@ from hub.api.problems import documented, not_found
 from hub.api.times import maybe_rfc3339, rfc3339
 from hub.live import Alarm, LiveMachine, SignalValue
 from hub.registry import SiteRecord
+from hub.stream import to_json
 
 ALARMS_MAX: Final = 500
 
@@ -120,24 +122,24 @@ def routes(context: Context) -> APIRouter:
         site: Annotated[str | None, Query(max_length=128)] = None,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
         cursor: Annotated[str | None, Query(max_length=512)] = None,
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Give the machines, by site and id."""
         now_ms = context.now_ms()
         wanted = Filter(site=site, limit=limit, after=read_cursor(cursor))
         found = select(context, wanted, now_ms)
         more = write_cursor(found[limit - 1]) if len(found) > limit else None
         items = [item(machine, now_ms) for machine in found[:limit]]
-        return {"as_of": rfc3339(now_ms), "items": items, "next": more}
+        return answer({"as_of": rfc3339(now_ms), "items": items, "next": more})
 
     @router.get(
         "/machines/{site}/{machine}", response_model=Machine, responses=documented(404, 422)
     )
-    async def one_machine(site: str, machine: str) -> dict[str, Any]:
+    async def one_machine(site: str, machine: str) -> Response:
         """Give everything known of one machine now."""
         found = context.live.machine(site, machine)
         if found is None:
             raise not_found("such machine")
-        return _machine(found, context.now_ms())
+        return answer(_machine(found, context.now_ms()))
 
     @router.get("/alarms", response_model=AlarmList, responses=documented(422))
     async def alarms(*, active: bool = True) -> dict[str, Any]:
@@ -147,6 +149,11 @@ def routes(context: Context) -> APIRouter:
         return {"as_of": rfc3339(context.now_ms()), "items": items}
 
     return router
+
+
+def answer(content: dict[str, Any]) -> Response:
+    """Answer with JSON that holds what machines said, which may be anything."""
+    return Response(to_json(content), media_type="application/json")
 
 
 def _site(context: Context, record: SiteRecord) -> dict[str, Any]:

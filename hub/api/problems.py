@@ -98,6 +98,11 @@ def install(app: FastAPI) -> None:
         ]
         return respond(422, "invalid-request", "The request has mistakes.", errors=errors)
 
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, _error: Exception) -> Response:
+        # The server logs the error itself; its text is no business of the caller.
+        return respond(500, "internal-error", "The hub failed to answer. Its log says why.")
+
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")

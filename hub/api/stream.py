@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from hub.api.context import Context
-from hub.api.problems import RefusalError, documented, not_found
+from hub.api.problems import RefusalError, documented, not_found, respond
 from hub.stream import (
     GZIP_HEADER,
     Frame,
@@ -24,10 +24,6 @@ from hub.stream import (
 SEND_TIMEOUT_S: Final = 60.0
 """A connection that takes no byte for so long is closed."""
 _EVENTS: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-_BUSY: Final[dict[str, Any]] = {
-    "description": "Too many viewers or scopes",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
-}
 
 
 def routes(context: Context) -> APIRouter:
@@ -38,7 +34,7 @@ def routes(context: Context) -> APIRouter:
         "/stream",
         response_class=EventStream,
         status_code=200,
-        responses=documented(404, 422, also={200: _EVENTS, 503: _BUSY}),
+        responses=documented(404, 422, 503, also={200: _EVENTS}),
     )
     async def stream(
         request: Request,
@@ -91,7 +87,6 @@ class EventStream(Response):
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one viewer (the ASGI entry)."""
-        del scope  # What was asked is known already.
         try:
             async with self._stream.follow(self._scope, self._last_id) as viewer:
                 await send(self._start())
@@ -106,7 +101,8 @@ class EventStream(Response):
                         task.cancel()
                     await asyncio.gather(sending, leaving, return_exceptions=True)
         except TooManyScopesError as error:
-            await self._refuse(send, str(error))
+            refusal = respond(503, "too-many-viewers", f"{error}.", headers={"Retry-After": "30"})
+            await refusal(scope, receive, send)
 
     def _start(self) -> dict[str, object]:
         headers = [
@@ -127,11 +123,6 @@ class EventStream(Response):
     async def _send(self, send: Send, body: bytes) -> None:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await send({"type": "http.response.body", "body": body, "more_body": True})
-
-    async def _refuse(self, send: Send, cause: str) -> None:
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"30")]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": cause.encode()})
 
 
 async def _gone(receive: Receive) -> None:

@@ -4,7 +4,7 @@
 """
 
 from hub.stream.fanout import LiveStream, Scope, ScopeError, TooManyScopesError, Viewer
-from hub.stream.frames import GZIP_HEADER, Frame
+from hub.stream.frames import GZIP_HEADER, Frame, to_json
 
 __all__ = [
     "GZIP_HEADER",
@@ -14,4 +14,5 @@ __all__ = [
     "ScopeError",
     "TooManyScopesError",
     "Viewer",
+    "to_json",
 ]

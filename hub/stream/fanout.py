@@ -128,8 +128,8 @@ class _Channel:
 
     def since(self, seq: int, now_ms: int) -> Frame | None:
         """Merge everything after tick `seq` into one delta; None when it is too long ago."""
-        if not self._ring or not self._ring[0][0] <= seq <= self.seq:
-            return None
+        if all(at != seq for at, _, _ in self._ring):
+            return None  # Too long ago, or the id of another scope.
         keys: set[Key] = set()
         names: set[str] = set()
         for at, changed, fresh in self._ring:
@@ -194,7 +194,8 @@ class LiveStream:
     @property
     def viewers(self) -> int:
         """How many connections follow anything."""
-        return sum(len(channel.viewers) for channel in self._channels.values())
+        # Metrics ask from another thread: the list is made at once, the dict may change meanwhile.
+        return sum(len(channel.viewers) for channel in list(self._channels.values()))
 
     @asynccontextmanager
     async def follow(self, scope: Scope, last_id: str | None) -> AsyncIterator[Viewer]:
@@ -203,9 +204,9 @@ class LiveStream:
         Raises:
             TooManyScopesError: the limit of scopes or of viewers is reached.
         """
-        channel = self._channel(scope)
         if self.viewers >= VIEWERS_MAX:
             raise TooManyScopesError(f"{VIEWERS_MAX} viewers follow this hub already")
+        channel = self._channel(scope)
         viewer = Viewer()
         now_ms = self._now_ms()
         viewer.give(self._hello(now_ms))
@@ -257,7 +258,8 @@ class LiveStream:
     def _channel(self, scope: Scope) -> _Channel:
         channel = self._channels.get(scope)
         if channel is None:
-            if len(self._channels) >= SCOPES_MAX:
+            # The region has a place of its own: nobody can lock the wall screens out.
+            if scope != Scope() and len(self._channels) >= SCOPES_MAX:
                 raise TooManyScopesError(f"{SCOPES_MAX} scopes are followed on this hub already")
             channel = self._channels[scope] = _Channel(scope, self._boot, self._ticks)
             now_ms = self._now_ms()

@@ -4,6 +4,7 @@ The deflated form is a block of its own that ends on a byte boundary (`Z_FULL_FL
 bytes continue the gzip stream of every connection (RFC 1951, section 3.2.4; RFC 1952).
 """
 
+import json
 import zlib
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,4 +37,16 @@ class Frame:
 def frame(event: str, data: dict[str, Any], *, boot: str = "", seq: int = 0) -> Frame:
     """Encode an event; `boot` and `seq` make its id."""
     head = f"id: {boot}-{seq}\n" if seq else f"retry: {RETRY_MS}\n"
-    return Frame(seq, f"{head}event: {event}\ndata: ".encode() + orjson.dumps(data) + b"\n\n")
+    return Frame(seq, f"{head}event: {event}\ndata: ".encode() + to_json(data) + b"\n\n")
+
+
+def to_json(data: dict[str, Any]) -> bytes:
+    """Write JSON on one line, whatever machines call themselves.
+
+    A description may hold half of a surrogate pair, which UTF-8 cannot write. It becomes a
+    question mark: one machine's odd name must not silence all others.
+    """
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")

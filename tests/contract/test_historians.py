@@ -289,3 +289,20 @@ class _Broken(list):
 
     def __iter__(self):
         return self._fail()
+
+
+def test_minutes_apart_and_together_are_rolled_up_alike(historian, index):
+    minutes = [0, 1, 2, 59, 60, 61, 180, 1500]
+    rows = [("kw", T0 + 60_000 * m + s, float(m), 0) for m in minutes for s in range(4)]
+    historian.write(WriteBatch(columns(index, rows)))
+    historian.maintain(T0 + 2000 * 60_000)
+
+    by_hour = read(historian, "kw", Span(T0, T0 + 26 * 3_600_000), points_max=26)
+
+    assert by_hour.bucket_ms == 3_600_000
+    assert [(i, row[1], row[5]) for i, row in enumerate(by_hour.rows) if row[5]] == [
+        (0, 15.5, 16),
+        (1, 60.5, 8),
+        (3, 180.0, 4),
+        (25, 1500.0, 4),
+    ]

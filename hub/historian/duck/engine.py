@@ -299,9 +299,9 @@ class DuckHistorian:
         sql.unregister("incoming")
         _insert_many(sql, "sample_text", _texts(columns, own))
         minutes = np.unique(columns.time_ms // MINUTE_MS) * MINUTE_MS
-        sql.executemany(
-            "INSERT OR IGNORE INTO dirty VALUES (?)", [[int(minute)] for minute in minutes]
-        )
+        sql.register("touched", {"bucket_ms": minutes})
+        sql.execute("INSERT OR IGNORE INTO dirty SELECT bucket_ms FROM touched")
+        sql.unregister("touched")
 
     def _count(self, series: int, span: Span, enough: int) -> int:
         """Count a signal's rows, but no further than is needed to decide."""
@@ -397,14 +397,14 @@ class DuckHistorian:
             return
         minutes = [row[0] for row in rows]
         with self._transaction() as sql:
-            for bucket_ms in minutes:
-                where = f"ts_ms >= {bucket_ms} AND ts_ms < {bucket_ms + MINUTE_MS}"
+            for run in _runs(minutes, MINUTE_MS):
+                where = f"ts_ms >= {run.from_ms} AND ts_ms < {run.to_ms}"
                 rows_query = _FROM_ROWS.format(width=MINUTE_MS, where=where)
-                _replace(sql, "rollup_1m", bucket_ms, rows_query)
-            for bucket_ms in sorted({_floor(minute, HOUR_MS) for minute in minutes}):
-                where = f"bucket_ms >= {bucket_ms} AND bucket_ms < {bucket_ms + HOUR_MS}"
+                _replace(sql, "rollup_1m", run, rows_query)
+            for run in _runs(sorted({_floor(m, HOUR_MS) for m in minutes}), HOUR_MS):
+                where = f"bucket_ms >= {run.from_ms} AND bucket_ms < {run.to_ms}"
                 minutes_query = _FROM_ROLLUP.format(width=HOUR_MS, table="rollup_1m", where=where)
-                _replace(sql, "rollup_1h", bucket_ms, minutes_query)
+                _replace(sql, "rollup_1h", run, minutes_query)
             sql.executemany("DELETE FROM dirty WHERE bucket_ms = ?", [[m] for m in minutes])
 
     def _archive_day(self, now_ms: int) -> None:
@@ -535,9 +535,19 @@ def _texts(columns: Columns, own: NDArray[np.int32]) -> list[list[object]]:
     ]
 
 
-def _replace(sql: duckdb.DuckDBPyConnection, table: str, bucket_ms: int, query: str) -> None:
-    """Put what `query` computes in the place of one bucket."""
-    sql.execute(f"DELETE FROM {table} WHERE bucket_ms = ?", [bucket_ms])  # noqa: S608 (literal)
+def _runs(starts: Sequence[int], width_ms: int) -> list[Span]:
+    """Join sorted buckets that touch: one query for a run costs little more than for a bucket."""
+    runs: list[Span] = []
+    for start_ms in starts:
+        first_ms = runs.pop().from_ms if runs and runs[-1].to_ms == start_ms else start_ms
+        runs.append(Span(first_ms, start_ms + width_ms))
+    return runs
+
+
+def _replace(sql: duckdb.DuckDBPyConnection, table: str, run: Span, query: str) -> None:
+    """Put what `query` computes in the place of a run of buckets."""
+    where = "bucket_ms >= ? AND bucket_ms < ?"
+    sql.execute(f"DELETE FROM {table} WHERE {where}", list(run))  # noqa: S608 (literals)
     sql.execute(f"INSERT INTO {table} BY NAME {query}")
 
 

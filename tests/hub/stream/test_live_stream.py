@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from hub.stream import GZIP_HEADER, LiveStream, Scope, ScopeError
+from hub.stream import GZIP_HEADER, LiveStream, Scope, ScopeError, TooManyScopesError, fanout
 from hub.stream.fanout import HEARTBEAT_MS, QUEUE_FRAMES
 from hub.stream.rows import COLUMNS
 from tests.hub.scenes import Scene
@@ -230,3 +230,38 @@ async def test_deflated_frames_of_any_viewers_join_to_one_gzip_stream(scene, str
 def test_what_is_no_scope_is_refused(text):
     with pytest.raises(ScopeError, match="is no scope"):
         Scope.parse(text)
+
+
+async def test_the_id_of_another_scope_brings_a_snapshot(scene, stream):
+    async with stream.follow(Scope("ota"), None) as site, stream.follow(Scope(), None) as region:
+        for state in ("running", "idle", "running"):
+            scene.clock.now_ms += 250
+            scene.read("mc-1", state)
+            stream.tick()
+        seen = (await drain(site))[-2][2]
+        seen_there = (await drain(region))[-2][2]
+
+        async with stream.follow(Scope(), seen) as viewer:
+            assert [event for event, _, _ in await drain(viewer)] == ["hello", "snapshot"]
+        async with stream.follow(Scope(), seen_there) as viewer:
+            assert [event for event, _, _ in await drain(viewer)] == ["hello", "delta"]
+
+
+async def test_refused_viewers_leave_no_scope_behind(stream, monkeypatch):
+    monkeypatch.setattr(fanout, "VIEWERS_MAX", 1)
+    async with stream.follow(Scope(), None):
+        with pytest.raises(TooManyScopesError):
+            async with stream.follow(Scope("ota"), None):
+                pass
+
+    assert list(stream._channels) == [Scope()]
+
+
+async def test_the_region_can_be_followed_however_many_scopes_others_hold(stream, monkeypatch):
+    monkeypatch.setattr(fanout, "SCOPES_MAX", 1)
+    async with stream.follow(Scope("ota"), None):
+        with pytest.raises(TooManyScopesError):
+            async with stream.follow(Scope("ota", "mc-1"), None):
+                pass
+        async with stream.follow(Scope(), None) as viewer:
+            assert len(await drain(viewer)) == 2
