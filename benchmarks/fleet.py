@@ -1,12 +1,14 @@
 """A hub's live state with many machines, changing once a second, for load on the API."""
 
 import math
+import shutil
 import threading
 import time
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.sparkplug import names
 from hub.columns import Columns, SeriesIndex
@@ -44,36 +46,38 @@ class Fleet:
             self.registry.record(record)
             self.live.born(site, "line-1", now_ms(), foreign=False)
             self.live.describe(record, online=True, now_ms=now_ms())
+        told = (names.LINK, names.READ_AT, names.MAX_AGE, names.STATE, "rpm")
+        self._told = {name: self._series(name) for name in told}
+
+    def _series(self, name: str) -> NDArray[np.int32]:
+        ids = [self.index.id(site, machine, name) for site, machine in self._keys]
+        return np.array(ids, np.int32)
 
     def beat(self) -> None:
         """Let every machine be read once; a tenth of them changes its state."""
-        self._beats += 1
         at_ms = now_ms()
-        rows: list[tuple[int, int, float]] = []
-        text: dict[int, str] = {}
-        for i, (site, machine) in enumerate(self._keys):
-            told = {
-                names.LINK: 1.0,
-                names.READ_AT: float(at_ms),
-                names.MAX_AGE: 10_000.0,
-                "rpm": float(self._beats % 1000),
-            }
-            rows += [(self.index.id(site, machine, k), i, v) for k, v in told.items()]
-            word = WORDS[(i + (self._beats if i % 10 == 0 else 0)) % len(WORDS)]
-            text[len(rows)] = word
-            rows.append((self.index.id(site, machine, names.STATE), i, math.nan))
-        series, message, value = zip(*rows, strict=True)
+        count, tenth = len(self._keys), slice(self._beats % 10, None, 10)
+        every, some = np.arange(count, dtype=np.int32), np.arange(count, dtype=np.int32)[tenth]
+        self._beats += 1
+        parts = [
+            (self._told[names.LINK], every, np.ones(count)),
+            (self._told[names.READ_AT], every, np.full(count, float(at_ms))),
+            (self._told[names.MAX_AGE], every, np.full(count, 10_000.0)),
+            (self._told["rpm"], every, np.full(count, float(self._beats % 1000))),
+            (self._told[names.STATE][tenth], some, np.full(len(some), math.nan)),
+        ]
+        series, message, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        first = 4 * count
         columns = Columns(
-            series=np.array(series, np.int32),
-            time_ms=np.full(len(rows), at_ms, np.int64),
-            value=np.array(value),
-            quality=np.zeros(len(rows), np.uint8),
-            reason=np.zeros(len(rows), np.uint8),
-            message=np.array(message, np.int32),
-            text=text,
+            series=series,
+            time_ms=np.full(len(series), at_ms, np.int64),
+            value=value,
+            quality=np.zeros(len(series), np.uint8),
+            reason=np.zeros(len(series), np.uint8),
+            message=message,
+            text={first + i: WORDS[(i + self._beats) % len(WORDS)] for i in range(len(some))},
         )
-        order = np.full(len(self._keys), order_key(1, self._beats))
-        self.live.apply(columns, order, at_ms)
+        self.live.apply(columns, np.full(count, order_key(1, self._beats)), at_ms)
 
     def keep_beating(self, stop: threading.Event) -> None:
         """Beat once a second until told to stop."""
@@ -87,7 +91,8 @@ def now_ms() -> int:
 
 
 def free_folder(name: str) -> Path:
-    """Give a folder below build/ for a benchmark's files."""
+    """Give an empty folder below build/ for a benchmark's files."""
     folder = Path("build/bench") / name
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
