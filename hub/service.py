@@ -94,14 +94,19 @@ async def _serve(app: FastAPI, listener: socket.socket, stream: LiveStream) -> N
         timeout_graceful_shutdown=GRACE_S,
     )
     server = _Server(settings_)
+
+    def leave() -> None:
+        stream.ended.set()
+        server.leave()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.leave)
+        asyncio.get_running_loop().add_signal_handler(number, leave)
     serving = asyncio.create_task(server.serve([listener]))
     ticking = asyncio.create_task(stream.run())
     try:
         await asyncio.wait((serving, ticking), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        server.leave()
+        leave()
         ticking.cancel()
         await serving
     with contextlib.suppress(asyncio.CancelledError):

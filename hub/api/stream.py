@@ -21,6 +21,8 @@ from hub.stream import (
     Viewer,
 )
 
+FAREWELL_S: Final = 0.2
+"""How long a connection may take to take the end of the stream when the hub leaves."""
 SEND_TIMEOUT_S: Final = 60.0
 """A connection that takes no byte for so long is closed."""
 _EVENTS: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -94,15 +96,24 @@ class EventStream(Response):
                     await self._send(send, GZIP_HEADER)
                 sending = asyncio.create_task(self._pump(viewer, send))
                 leaving = asyncio.create_task(_gone(receive))
+                ending = asyncio.create_task(self._stream.ended.wait())
+                tasks = (sending, leaving, ending)
                 try:
-                    await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for task in (sending, leaving):
+                    for task in tasks:
                         task.cancel()
-                    await asyncio.gather(sending, leaving, return_exceptions=True)
+                    await asyncio.gather(*tasks, return_exceptions=True)
+            if self._stream.ended.is_set():
+                await self._end(send)
         except TooManyScopesError as error:
             refusal = respond(503, "too-many-viewers", f"{error}.", headers={"Retry-After": "30"})
             await refusal(scope, receive, send)
+
+    async def _end(self, send: Send) -> None:
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _start(self) -> dict[str, object]:
         headers = [

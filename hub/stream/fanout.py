@@ -190,6 +190,8 @@ class LiveStream:
         self._rows = Rows()
         self._seen_version = -1
         self._channels: dict[Scope, _Channel] = {}
+        self.ended = asyncio.Event()
+        """Set when the hub leaves: every viewer's connection is to end by itself."""
 
     @property
     def viewers(self) -> int:

@@ -68,6 +68,31 @@ def test_hub_and_broker_find_each_other_and_leave_when_told(tmp_path, started):
         assert program.wait(15) == 0
 
 
+def test_a_hub_with_many_viewers_leaves_within_seconds_and_without_complaint(tmp_path, started):
+    config = settings(tmp_path, "listen: 0\nbroker: {url: 'mqtt://127.0.0.1:1'}\n")
+    hub = started("run", "--config", config, "--ready-file", tmp_path / "hub")
+    port = port_in(tmp_path / "hub", hub)
+    lines = [follow(port) for _ in range(50)]
+
+    hub.send_signal(signal.SIGTERM)
+    said, _ = hub.communicate(timeout=5)
+
+    assert hub.returncode == 0
+    assert "Traceback" not in said
+    assert "ASGI" not in said
+    for line in lines:
+        rest = b"".join(iter(lambda line=line: line.recv(65_536), b""))
+        assert rest.endswith(b"0\r\n\r\n")
+        line.close()
+
+
+def follow(port):
+    line = socket.create_connection(("127.0.0.1", port), timeout=5)
+    line.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: hub\r\n\r\n")
+    assert line.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    return line
+
+
 def ready(port):
     try:
         return ask(port, "/readyz")["status"] == "ready"
