@@ -155,7 +155,9 @@ def read_description(text: str | None) -> dict[str, Any]:
     when its description is not.
     """
     try:
+        # A lone surrogate can be written as \ud83d in JSON and could never be sent on as UTF-8.
         told = json.loads(text or "{}")
+        told = json.loads(json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(told, dict):

@@ -112,3 +112,9 @@ def test_any_description_gives_a_record(text):
 
 def test_a_description_nested_without_end_is_left_out():
     assert read_description("[" * 100_000) == {}
+
+
+def test_a_name_that_no_utf8_can_hold_is_mended_where_it_comes_in():
+    told = read_description('{"name": {"en": "Mill \\ud83d", "ja": "\\ud83c\\udfed"}}')
+
+    assert told["name"] == {"en": "Mill ?", "ja": "🏭"}
