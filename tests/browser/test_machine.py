@@ -51,6 +51,15 @@ def test_the_banner_says_what_since_when_why_and_by_what_evidence(town, viewer):
         expect(page).to_have_title(re.compile("MC-100"))
 
 
+@pytest.mark.usefixtures("past")
+def test_a_machine_that_answers_no_more_keeps_its_trends_and_its_link_is_lost_at_once(town, viewer):
+    town.refuse("ota", "mc-100")
+    with viewer.page(MACHINE) as page:
+        expect(page.locator(".banner")).to_contain_text(re.compile("No data .*was", re.DOTALL))
+        expect(page.locator(".links li").first).to_contain_text("Lost")
+        expect(page.locator(".trend canvas")).to_have_count(4)
+
+
 @pytest.mark.parametrize(
     ("evidence", "japanese", "english"),
     [

@@ -207,6 +207,14 @@ class Town:
             at = wall_ms() - ago_ms
             self._call(self._say, resident, {names.LINK: 0.0, names.READ_AT: float(at)}, wall_ms())
 
+    def refuse(self, site, machine):
+        """Let a machine answer no more, as its agent tells: every value without one, no state."""
+        resident = self.residents[site, machine]
+        resident.silent = True
+        state = {names.STATE: State.UNKNOWN.value, names.STATE_REASON: "inputs-unknown"}
+        lost = {**state, names.LINK: 0.0, **dict.fromkeys(UNITS)}
+        self._call(self._say, resident, lost, wall_ms())
+
     def agent_lost(self, site):
         self._call(self.live.died, site, "line-1", wall_ms())
 

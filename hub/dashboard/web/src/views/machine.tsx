@@ -136,7 +136,12 @@ function pageLink(fleet: Fleet): LinkState {
 function machineLink(machine: Machine, fleet: Fleet): LinkState {
   if (!machine.agentOnline) return machine.connectivity === "never-seen" ? "never" : "unknown";
   const expired = machine.validUntil !== null && fleet.frameTime.value > machine.validUntil;
-  if (machine.connectivity === "online") return expired ? "late" : "ok";
+  if (machine.connectivity === "online") {
+    // The agent says so value by value long before the last good reading expires.
+    const values = [...fleet.signals.value.values()];
+    if (values.length > 0 && values.every((value) => value.quality === "bad")) return "lost";
+    return expired ? "late" : "ok";
+  }
   return ({ stale: "late", offline: "lost", "never-seen": "never" } as const)[machine.connectivity] ?? "unknown";
 }
 
@@ -158,7 +163,8 @@ function LinkStep({ title, state, detail }: { readonly title: string; readonly s
 /** The way of the data in its three stretches, so that one sees where it is cut. */
 function Links({ machine, fleet, zone }: { readonly machine: Machine; readonly fleet: Fleet; readonly zone: string | undefined }) {
   // The row's own time is renewed only now and then; a signal's value proves a later reading.
-  const newest = Math.max(machine.readAt ?? 0, ...[...fleet.signals.value.values()].map((value) => value.time ?? 0));
+  const answered = [...fleet.signals.value.values()].filter((value) => value.quality !== "bad");
+  const newest = Math.max(machine.readAt ?? 0, ...answered.map((value) => value.time ?? 0));
   const read = machine.readAt === null ? t("tile.never") : t("link.read", { time: clockTime(newest, zone, true) });
   return (
     <Card title={t("link.title")} class="links-card">
@@ -314,7 +320,8 @@ function Trends({ fleet, site, machine, hours, window, zone }: TrendsProps) {
   const numericKey = useComputed(() =>
     JSON.stringify(
       [...fleet.signals.value.values()]
-        .filter((value) => typeof value.value === "number")
+        // What has a unit is a number, also while it cannot be read.
+        .filter(({ value, unit }) => typeof value === "number" || (value === null && unit !== null))
         .map((value) => value.name)
         .sort(),
     ),
