@@ -34,6 +34,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
     for module in (availability, machines, history, stream):
         app.include_router(module.routes(context), prefix="/api/v1")
     app.include_router(health.routes(context))
+    app.router.routes.insert(0, availability.Unfiltered("/api/v1/availability", context))
     app.router.routes.extend(pages)
     app.add_middleware(Guard)
     return app

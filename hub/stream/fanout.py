@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from gateway.model import State
 from hub.live import Live
-from hub.stream.frames import Frame, frame
+from hub.stream.frames import Frame, frame, joined
 from hub.stream.rows import COLUMNS, Key, Row, Rows, must_resend, signal_row
 
 TICK_MS: Final = 250
@@ -232,7 +232,9 @@ class LiveStream:
         now_ms = self._now_ms()
         self._refresh(now_ms)
         for channel in self._channels.values():
-            for item in channel.tick(self._rows, self._signals(channel.scope), now_ms):
+            told = channel.tick(self._rows, self._signals(channel.scope), now_ms)
+            if told:
+                item = joined(told)
                 for viewer in channel.viewers:
                     self._give(channel, viewer, item, now_ms)
 

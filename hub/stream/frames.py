@@ -6,6 +6,7 @@ bytes continue the gzip stream of every connection (RFC 1951, section 3.2.4; RFC
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,6 +39,13 @@ def frame(event: str, data: dict[str, Any], *, boot: str = "", seq: int = 0) -> 
     """Encode an event; `boot` and `seq` make its id."""
     head = f"id: {boot}-{seq}\n" if seq else f"retry: {RETRY_MS}\n"
     return Frame(seq, f"{head}event: {event}\ndata: ".encode() + to_json(data) + b"\n\n")
+
+
+def joined(frames: Sequence[Frame]) -> Frame:
+    """Put the events of one tick together: each viewer costs one send, however many there are."""
+    if len(frames) == 1:
+        return frames[0]
+    return Frame(frames[0].seq, b"".join(each.plain for each in frames))
 
 
 def to_json(data: dict[str, Any]) -> bytes:

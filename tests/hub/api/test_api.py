@@ -328,3 +328,11 @@ async def test_the_document_describes_every_route(client):
         "/readyz",
         "/metrics",
     } <= set(document["paths"])
+
+
+async def test_the_short_way_to_the_whole_list_answers_like_the_documented_one(client):
+    short = await client.get("/api/v1/availability")
+    long = await client.get("/api/v1/availability?limit=500")
+
+    assert short.json()["items"] == long.json()["items"]
+    assert short.headers["etag"] == long.headers["etag"]

@@ -26,13 +26,17 @@ def stream(scene):
 
 
 def read(frame):
-    """Give (event, data, id) of a frame."""
-    fields = dict(line.split(": ", 1) for line in frame.plain.decode().strip().split("\n"))
-    return fields["event"], json.loads(fields["data"]), fields.get("id")
+    """Give (event, data, id) of each event of a frame."""
+    events = []
+    for text in frame.plain.decode().strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in text.split("\n"))
+        events.append((fields["event"], json.loads(fields["data"]), fields.get("id")))
+    return events
 
 
 async def drain(viewer):
-    return [read(await viewer.next()) for _ in range(viewer._frames.qsize())]
+    frames = [await viewer.next() for _ in range(viewer._frames.qsize())]
+    return [event for frame in frames for event in read(frame)]
 
 
 def cell(row, column):
@@ -265,3 +269,15 @@ async def test_the_region_can_be_followed_however_many_scopes_others_hold(stream
                 pass
         async with stream.follow(Scope(), None) as viewer:
             assert len(await drain(viewer)) == 2
+
+
+async def test_all_that_a_tick_tells_comes_in_one_piece(scene, stream):
+    async with stream.follow(Scope(), None) as viewer:
+        await drain(viewer)
+        for machine in ("mc-1", "mc-2"):
+            scene.read(machine, "down")
+        stream.tick()
+        frame = await viewer.next()
+
+    assert [event for event, _, _ in read(frame)] == ["delta", "alarm", "alarm"]
+    assert viewer._frames.empty()
