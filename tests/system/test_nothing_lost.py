@@ -24,6 +24,7 @@ def test_twenty_faults_lose_nothing_double_nothing_and_are_over_within_seconds(t
     assert result["foreign_rows"] == 0, result
     assert result["declared_drops"] == result["hub_counted_drops"] == 0, result
     assert result["faults"] == FAULTS
+    assert result["rate_per_s"] >= 1_000, result
     assert min(result["kinds"].values()) >= 2, result
     assert result["committed"] >= 0.9 * result["expected"] > 1_000, result
     assert max(result["recovery_s_max"].values()) <= chaos.RECOVERY_S, result
