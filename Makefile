@@ -53,10 +53,10 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml lock/dev.txt lock/build.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.demo
 
-# Browser, broker and load generator come from Debian; without root the script says what to install.
+# Browser, brokers, databases and foreign Modbus programs come from Debian; without root the script says what to install.
 build/.debian: deploy/debian-packages.sh
 	@mkdir -p build
-	sh deploy/debian-packages.sh mosquitto chromium fonts-noto-cjk wrk curl
+	sh deploy/debian-packages.sh mosquitto chromium fonts-noto-cjk wrk curl postgresql libmodbus-dev mbpoll faketime
 	@touch $@
 
 $(PAGE): $(PAGE_SOURCES) hatch_build.py | $(VENV)/bin/python

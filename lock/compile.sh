@@ -12,7 +12,7 @@ pin() {
 pin agent --extra agent pyproject.toml
 pin hub --extra hub --extra broker pyproject.toml
 pin demo --extra agent --extra hub --extra broker pyproject.toml
-pin dev --extra agent --extra hub --extra broker --extra dev pyproject.toml
+pin dev --extra agent --extra hub --extra broker --extra postgres --extra dev pyproject.toml
 pin build lock/build.in
 # Node for building the page where the system has none.
 pin page lock/page.in
