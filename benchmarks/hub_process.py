@@ -13,6 +13,7 @@ from benchmarks.fleet import Fleet, free_folder, now_ms
 from hub.api import Context, create_app
 from hub.historian import open_historian
 from hub.live import Alarms, Counters
+from hub.store import Store
 from hub.stream import LiveStream
 
 
@@ -21,12 +22,12 @@ async def serve(machines: int, ready_file: Path) -> None:
     fleet = Fleet(machines)
     fleet.beat()
     stream = LiveStream(fleet.live, now_ms=now_ms)
+    folder = free_folder("hub")
     context = Context(
         live=fleet.live,
         registry=fleet.registry,
-        historian=open_historian(
-            free_folder("hub"), fleet.index, memory_mib=128, raw_days=1, rollup_days=1
-        ),
+        historian=open_historian(folder, fleet.index, memory_mib=128, raw_days=1, rollup_days=1),
+        store=Store.open(f"sqlite:///{folder}/coordination.sqlite"),
         alarms=Alarms(now_ms=now_ms),
         counters=Counters(),
         stream=stream,

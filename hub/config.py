@@ -4,14 +4,17 @@ import ipaddress
 import zoneinfo
 from pathlib import Path
 from typing import Annotated, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gateway.model import ID_PATTERN
+from gateway.settings import MistakeError
 
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 """Schemes a broker may be reached by, with the ports registered for them."""
+
+STORE_SCHEMES: Final = frozenset({"sqlite", "postgresql", "postgresql+psycopg"})
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 
@@ -82,6 +85,29 @@ class Retention(_Strict):
 
     raw_days: int = Field(default=90, ge=1)
     rollup_days: int = Field(default=3650, ge=1)
+
+
+class Store(_Strict):
+    """Where coordination keeps its rows. Without a URL: SQLite in the data directory."""
+
+    url: str | None = None
+    """``sqlite:///file`` or ``postgresql://user@host/database``, never with a password."""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    """Certificate authority of the server, PEM; without it the system's."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_store(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in STORE_SCHEMES or not parts.path.strip("/"):
+            raise ValueError("expected sqlite:///file or postgresql://user@host/database")
+        if parts.password or "password" in parse_qs(parts.query):
+            # A mistake of this kind is told without showing what was found.
+            raise MistakeError("holds a password", "Write the password into `password_file`")
+        return url
 
 
 class Limits(_Strict):
@@ -161,6 +187,7 @@ class HubConfig(_Strict):
     data: Path = Path("data")
     """Directory of the inbox, the historian and the stores."""
     historian: Historian = Historian()
+    store: Store = Store()
     retention: Retention = Retention()
     limits: Limits = Limits()
     sites: dict[SiteId, Site] = {}

@@ -27,6 +27,7 @@ from hub.historian import Historian, HistorianUnavailableError, open_historian
 from hub.ingest.pipeline import Pipeline, State, open_inbox
 from hub.live import Alarms, Counters, Live
 from hub.registry import Registry
+from hub.store import Store, StoreError
 from hub.stream import LiveStream
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ CONNECTIONS_MAX: Final = 6000
 CONNECTIONS_WAITING: Final = 2048
 GRACE_S: Final = 1
 PASSWORD_VARIABLE: Final = "MACHIKOBA_HUB_BROKER_PASSWORD"  # noqa: S105 (a name, no secret)
+STORE_PASSWORD_VARIABLE: Final = "MACHIKOBA_HUB_STORE_PASSWORD"  # noqa: S105 (a name, no secret)
 BLOCKING_ALARMS: Final = ("broker-lost", "inbox-full", "inbox-failing", "historian-unavailable")
 """Alarms that mean: not ready."""
 
@@ -54,10 +56,12 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         state = _new_state(config)
         historian = _open_historian(config, state)
         stack.callback(historian.close)
+        store = _open_store(config)
+        stack.callback(store.close)
         pipeline = _new_pipeline(config, state, historian, stack)
         stream = LiveStream(state.live, now_ms=now_ms, build=build_id())
         pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
-        app = create_app(_context(state, historian, pipeline, stream), pages)
+        app = create_app(_context(state, historian, store, pipeline, stream), pages)
         pipeline.start()
         stack.callback(pipeline.stop)
         port = listener.getsockname()[1]
@@ -168,6 +172,15 @@ def _open_historian(config: HubConfig, state: State) -> Historian:
         raise HubError(f"{error}. Is another hub using {config.data}?") from error
 
 
+def _open_store(config: HubConfig) -> Store:
+    url = config.store.url or f"sqlite:///{config.data / 'coordination.sqlite'}"
+    try:
+        password = settings.secret(config.store.password_file, STORE_PASSWORD_VARIABLE)
+        return Store.open(url, password=password, ca_file=config.store.ca_file)
+    except (StoreError, settings.SettingsError) as error:
+        raise HubError(str(error)) from error
+
+
 def _new_pipeline(
     config: HubConfig, state: State, historian: Historian, stack: ExitStack
 ) -> Pipeline:
@@ -193,7 +206,9 @@ def _new_pipeline(
         raise HubError(str(error)) from error
 
 
-def _context(state: State, historian: Historian, pipeline: Pipeline, stream: LiveStream) -> Context:
+def _context(
+    state: State, historian: Historian, store: Store, pipeline: Pipeline, stream: LiveStream
+) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
         if not pipeline.connected and not found:
@@ -204,6 +219,7 @@ def _context(state: State, historian: Historian, pipeline: Pipeline, stream: Liv
         live=state.live,
         registry=state.registry,
         historian=historian,
+        store=store,
         alarms=state.alarms,
         counters=state.counters,
         stream=stream,

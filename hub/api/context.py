@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hub.access import Access
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
 from hub.registry import Registry
+from hub.store import Store
 from hub.stream import LiveStream
 
 
@@ -16,8 +18,10 @@ class Context:
     live: Live
     registry: Registry
     historian: Historian
+    store: Store
     alarms: Alarms
     counters: Counters
     stream: LiveStream
     ready: Callable[[], list[str]]
     now_ms: Callable[[], int]
+    access: Access

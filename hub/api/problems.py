@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from hub.historian import HistorianUnavailableError
+from hub.store import StoreUnavailableError
 
 MEDIA_TYPE: Final = "application/problem+json"
 ERRORS_MAX: Final = 20
@@ -89,6 +90,12 @@ def install(app: FastAPI) -> None:
     async def unavailable(_request: Request, error: HistorianUnavailableError) -> Response:
         headers = {"Retry-After": str(max(1, round(error.retry_after_s)))}
         return respond(503, "historian-unavailable", str(error), headers=headers)
+
+    @app.exception_handler(StoreUnavailableError)
+    async def no_store(_request: Request, error: StoreUnavailableError) -> Response:
+        headers = {"Retry-After": str(max(1, round(error.retry_after_s)))}
+        text = "Coordination does not answer now. Try again."
+        return respond(503, "store-unavailable", text, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:

@@ -21,15 +21,17 @@ import uvicorn
 
 from gateway.model import State
 from gateway.sparkplug import names
-from hub.api import Context, create_app
+from hub.api import create_app
 from hub.columns import Columns, SeriesIndex, StateChange
 from hub.config import Names, Site
 from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import WriteBatch, open_historian
-from hub.live import Alarms, Counters, Live
+from hub.live import Live
 from hub.live.live import order_key
 from hub.registry import MachineRecord, Registry
+from hub.store import Store
 from hub.stream import LiveStream
+from tests.hub.contexts import new_context
 
 SITES = {
     "ota": ("大田第一工場", "Ota Works 1"),
@@ -98,6 +100,7 @@ class Town:
         self._historian = open_historian(
             folder, self._index, memory_mib=64, raw_days=30, rollup_days=400
         )
+        self._store = Store.open(f"sqlite:///{folder}/coordination.sqlite")
         self._offset = 0
         self._written = 0
         self.residents = {
@@ -134,18 +137,17 @@ class Town:
         self._thread.join(10)
         self._loop.close()
         self._historian.close()
+        self._store.close()
 
     def start_hub(self, build=None):
         """Start the hub on the town's port: another boot, the same machines."""
         self._stream = LiveStream(self.live, now_ms=wall_ms, build=build or build_id())
-        context = Context(
+        context = new_context(
             live=self.live,
             registry=self._registry,
             historian=self._historian,
-            alarms=Alarms(now_ms=wall_ms),
-            counters=Counters(),
+            store=self._store,
             stream=self._stream,
-            ready=list,
             now_ms=wall_ms,
         )
         lite = lite_routes(self.live, self._registry, wall_ms)

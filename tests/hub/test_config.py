@@ -67,11 +67,17 @@ def test_listening_beyond_this_box_must_be_said_twice():
         ("sites: {'a/b': {name: {en: A}}}", "sites.a/b"),
         ("retention: {raw_days: 0}", "retention.raw_days"),
         ("limits: {queue: 5}", "limits.queue"),
+        ("store: {url: 'mysql://h/db'}", "store.url"),
+        ("store: {url: 'postgresql://db.example'}", "store.url"),
+        ("store: {url: 'sqlite://'}", "store.url"),
+        ("store: {url: 'postgresql://hub:secret@db.example/machikoba'}", "store.url"),
+        ("store: {url: 'postgresql://db.example/machikoba?password=secret'}", "store.url"),
     ],
 )
 def test_a_mistake_is_told_with_its_key_and_line(text, key):
     with pytest.raises(SettingsError) as refused:
         settings(text)
     [problem] = refused.value.problems
+    assert "secret" not in str(problem) or "broker" in text
     assert problem.key.startswith(key)
     assert problem.place.startswith("hub.yaml:1:")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from gateway.model import State
-from hub.api import Context, create_app
+from hub.api import create_app
 from hub.columns import Columns, StateChange
 from hub.historian import HistorianUnavailableError, WriteBatch, open_historian
-from hub.live import Alarms, Counters
-from hub.stream import LiveStream
+from hub.store import Store
+from tests.hub.contexts import new_context
 from tests.hub.scenes import T0, Scene
 
 
@@ -40,17 +40,17 @@ def trouble():
 
 
 @pytest.fixture
-def context(scene, historian, trouble):
-    return Context(
+def context(scene, historian, trouble, tmp_path):
+    store = Store.open(f"sqlite:///{tmp_path}/coordination.sqlite")
+    yield new_context(
         live=scene.live,
         registry=scene.registry,
         historian=historian,
-        alarms=Alarms(now_ms=scene.clock),
-        counters=Counters(),
-        stream=LiveStream(scene.live, now_ms=scene.clock),
+        store=store,
         ready=lambda: trouble,
         now_ms=scene.clock,
     )
+    store.close()
 
 
 @pytest.fixture

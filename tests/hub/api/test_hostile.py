@@ -23,13 +23,15 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi import checks as promises
 
 from gateway.model import State
-from hub.api import Context, create_app
+from hub.api import create_app
 from hub.columns import Columns, StateChange
 from hub.historian import WriteBatch, open_historian
-from hub.live import Alarms, Counters
+from hub.live import Alarms
 from hub.registry import MachineRecord
-from hub.stream import LiveStream, Scope, fanout
+from hub.store import Store
+from hub.stream import Scope, fanout
 from tests.brokers import wait_until
+from tests.hub.contexts import new_context
 from tests.hub.scenes import T0, Scene
 
 ODD = "=cmd|'C calc'!A1\"\r\nX-Evil: 1<script>alert(1)<script>日本\u202e"
@@ -72,19 +74,19 @@ def historian(scene, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def context(scene, historian):
+def context(scene, historian, tmp_path_factory):
     alarms = Alarms(now_ms=scene.clock)
     alarms.raise_("duplicate-machine", ODD, ODD)
-    return Context(
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('store')}/coordination.sqlite")
+    yield new_context(
         live=scene.live,
         registry=scene.registry,
         historian=historian,
+        store=store,
         alarms=alarms,
-        counters=Counters(),
-        stream=LiveStream(scene.live, now_ms=scene.clock),
-        ready=list,
         now_ms=scene.clock,
     )
+    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +415,7 @@ def quoted(text):
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def test_half_a_character_in_a_name_silences_nobody():
+def test_half_a_character_in_a_name_silences_nobody(tmp_path):
     scene = Scene()
     scene.add("mc-1")
     scene.read("mc-1")
@@ -421,14 +423,12 @@ def test_half_a_character_in_a_name_silences_nobody():
     half = MachineRecord("ota", "mc-2", "line-1", name=name, kind="\udc00", processes=("\ud800",))
     scene.registry.record(half)
     scene.live.describe(half, online=True, now_ms=scene.clock())
-    context = Context(
+    store = Store.open(f"sqlite:///{tmp_path}/coordination.sqlite")
+    context = new_context(
         live=scene.live,
         registry=scene.registry,
         historian=None,
-        alarms=Alarms(now_ms=scene.clock),
-        counters=Counters(),
-        stream=LiveStream(scene.live, now_ms=scene.clock),
-        ready=list,
+        store=store,
         now_ms=scene.clock,
     )
 
@@ -438,6 +438,7 @@ def test_half_a_character_in_a_name_silences_nobody():
         assert b"mc-2" in answer.content
         assert orjson.loads(answer.content)
     assert asyncio.run(first_snapshot(context.stream))["m"][0][2] == "mc-1"
+    store.close()
 
 
 async def once(app, path):
