@@ -10,6 +10,7 @@ import uvicorn
 import uvloop
 
 from benchmarks.fleet import Fleet, free_folder, now_ms
+from hub.access import Access
 from hub.api import Context, create_app
 from hub.historian import open_historian
 from hub.live import Alarms, Counters
@@ -33,6 +34,7 @@ async def serve(machines: int, ready_file: Path) -> None:
         stream=stream,
         ready=list,
         now_ms=now_ms,
+        access=Access.open(),
     )
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

@@ -145,7 +145,8 @@ def _broker(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
 def _hub(folder: Path, port: int) -> Iterator[tuple[psutil.Process, int]]:
     settings, ready = folder / "hub.yaml", folder / "ready"
     settings.write_text(
-        f"listen: 127.0.0.1:0\nbroker: {{url: mqtt://127.0.0.1:{port}}}\ndata: {folder / 'data'}\n"
+        "listen: 127.0.0.1:0\naccess: open\n"
+        f"broker: {{url: mqtt://127.0.0.1:{port}}}\ndata: {folder / 'data'}\n"
     )
     program = "import sys; from hub.commands import main; sys.exit(main(sys.argv[1:]))"
     words = ["run", "--config", str(settings), "--ready-file", str(ready)]

@@ -3,7 +3,7 @@
 import ipaddress
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -181,6 +181,10 @@ class HubConfig(_Strict):
     listen: Annotated[Listen, BeforeValidator(_split_listen)] = Listen()
     allow_remote: bool = False
     """Must be said before the HTTP server may listen beyond this box."""
+    access: Literal["open", "required"] = "required"
+    """Open lets everybody on this box see and do everything, and nobody else in."""
+    public_view: bool = False
+    """Whether callers without credentials see what sites share with the public."""
     broker: Broker = Broker()
     host: str = "machikoba"
     """Sparkplug host id: the last level of the STATE topic, and whom the agents obey."""
@@ -204,6 +208,15 @@ class HubConfig(_Strict):
         if not self.listen.is_loopback and not self.allow_remote:
             raise ValueError(
                 f"listen {self.listen.host} can be reached from other boxes: put a proxy with "
-                "access control in front and say allow_remote: true, or listen on 127.0.0.1"
+                "TLS in front and say allow_remote: true, or listen on 127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_open_to_this_box_only(self) -> Self:
+        if self.access == "open" and not self.listen.is_loopback:
+            raise ValueError(
+                f"access: open lets everybody do everything, and listen {self.listen.host} can "
+                "be reached from other boxes: say access: required"
             )
         return self

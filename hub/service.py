@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from gateway import settings
 from gateway.journal import JournalError
+from hub.access import Access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
@@ -61,7 +62,11 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         pipeline = _new_pipeline(config, state, historian, stack)
         stream = LiveStream(state.live, now_ms=now_ms, build=build_id())
         pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
-        app = create_app(_context(state, historian, store, pipeline, stream), pages)
+        access = Access(is_open=config.access == "open", public_view=config.public_view)
+        context = _context(
+            state, historian, store=store, access=access, pipeline=pipeline, stream=stream
+        )
+        app = create_app(context, pages)
         pipeline.start()
         stack.callback(pipeline.stop)
         port = listener.getsockname()[1]
@@ -207,7 +212,13 @@ def _new_pipeline(
 
 
 def _context(
-    state: State, historian: Historian, store: Store, pipeline: Pipeline, stream: LiveStream
+    state: State,
+    historian: Historian,
+    *,
+    store: Store,
+    access: Access,
+    pipeline: Pipeline,
+    stream: LiveStream,
 ) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
@@ -220,6 +231,7 @@ def _context(
         registry=state.registry,
         historian=historian,
         store=store,
+        access=access,
         alarms=state.alarms,
         counters=state.counters,
         stream=stream,

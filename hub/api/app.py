@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api import availability, health, history, machines, problems, stream
 from hub.api.context import Context
+from hub.api.gate import Gate, Table
 
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -36,6 +37,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
     app.include_router(health.routes(context))
     app.router.routes.insert(0, availability.Unfiltered("/api/v1/availability", context))
     app.router.routes.extend(pages)
+    app.add_middleware(Gate, table=Table(app.routes), access=context.access)
     app.add_middleware(Guard)
     return app
 

@@ -108,7 +108,8 @@ class Demo:
             self._say_line(table(setting.machines, seen))
             return GOOD
         self._say_line(f"\nOpen http://127.0.0.1:{setting.http_port}/")
-        self._say_line("Everybody on this computer may look; nobody else can. Ctrl-C stops it all.")
+        self._say_line("It is open: everybody on this computer may see and do everything.")
+        self._say_line("Nobody else can reach it. Ctrl-C stops it all.")
         await asyncio.Event().wait()
         return GOOD
 

@@ -65,7 +65,13 @@ def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.
         for site in region.sites
     }
     return dump(
-        {"listen": listen, "broker": {"url": broker_url}, "data": str(data), "sites": sites}
+        {
+            "listen": listen,
+            "access": "open",
+            "broker": {"url": broker_url},
+            "data": str(data),
+            "sites": sites,
+        }
     )
 
 

@@ -1,5 +1,6 @@
 """The hub's parts put together for tests: one place to add a part to."""
 
+from hub.access import Access
 from hub.api import Context
 from hub.live import Alarms, Counters
 from hub.stream import LiveStream
@@ -12,6 +13,7 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         "registry": registry,
         "historian": historian,
         "store": store,
+        "access": Access.open(),
         "alarms": Alarms(now_ms=now_ms),
         "counters": Counters(),
         "ready": list,

@@ -45,7 +45,7 @@ def run(*words):
 
 def settings(tmp_path, text):
     path = tmp_path / "hub.yaml"
-    path.write_text(f"data: {tmp_path / 'data'}\n{text}")
+    path.write_text(f"data: {tmp_path / 'data'}\n{text}\naccess: open\n")
     return path
 
 

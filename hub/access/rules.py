@@ -1,0 +1,103 @@
+"""Who may use which route: one table, and no other place that decides it.
+
+A route that the table does not name is refused to everybody. The table is looked up by method
+and path template, as the application's routes are written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from hub.access.caller import Role
+from hub.access.view import Group
+
+
+class Door(Enum):
+    """Who comes through at all."""
+
+    ANYONE = "anyone"
+    """Nothing of a site is behind it."""
+    VIEWERS = "viewers"
+    """Who has shown credentials; anybody where the hub is told to serve the public."""
+    KNOWN = "known"
+    """Who has shown credentials."""
+
+
+class At(Enum):
+    """What the site in the path must be to the caller. The answer else is 404."""
+
+    ANYWHERE = "anywhere"
+    SEEN = "seen"
+    """Shown to the caller, at least in part."""
+    OWN = "own"
+    """The caller's own. Who sees it without owning it gets 403."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use one route. No roles: any caller that comes through the door."""
+
+    door: Door = Door.KNOWN
+    roles: frozenset[Role] = frozenset()
+    at: At = At.ANYWHERE
+    reads: frozenset[Group] = frozenset()
+    """Field groups that it answers with: what the owner of another site is told was looked at."""
+    strict: bool = False
+    """Guessing must not pay here: few requests per address."""
+
+    def reading(self, *groups: Group) -> "Rule":
+        """Give this rule for a route that answers with field groups of sites."""
+        return replace(self, reads=frozenset(groups))
+
+
+LIVE: Final = (Group.PRESENCE, Group.STATUS, Group.STATUS_REASON, Group.CAPABILITY)
+"""What the live lists hold."""
+
+ANYONE: Final = Rule(Door.ANYONE)
+GUESSABLE: Final = Rule(Door.ANYONE, strict=True)
+VIEWERS: Final = Rule(Door.VIEWERS)
+SEEN: Final = Rule(Door.VIEWERS, at=At.SEEN)
+KNOWN: Final = Rule()
+OPERATE: Final = Rule(roles=frozenset({Role.OPERATOR, Role.PLANNER, Role.SITE_ADMIN}), at=At.OWN)
+PLAN: Final = Rule(roles=frozenset({Role.PLANNER, Role.SITE_ADMIN}))
+PLAN_HERE: Final = Rule(roles=frozenset({Role.PLANNER, Role.SITE_ADMIN}), at=At.OWN)
+OWNER: Final = Rule(roles=frozenset({Role.SITE_ADMIN}), at=At.OWN)
+ADMINS: Final = Rule(roles=frozenset({Role.SITE_ADMIN}))
+REGION: Final = Rule(roles=frozenset({Role.REGION_VIEWER, Role.PLANNER, Role.SITE_ADMIN}))
+HUB: Final = Rule(roles=frozenset({Role.HUB_ADMIN}))
+
+_MACHINE: Final = "/api/v1/machines/{site}/{machine}"
+_SITE: Final = "/api/v1/sites/{site}"
+
+RULES: Final[Mapping[tuple[str, str], Rule]] = {
+    # The page and its files: the same to everybody, without any data.
+    ("GET", "/"): ANYONE,
+    ("GET", "/wall"): ANYONE,
+    ("GET", "/m/{site}/{machine}"): ANYONE,
+    ("GET", "/assets/{name}"): ANYONE,
+    ("GET", "/favicon.svg"): ANYONE,
+    ("GET", "/third-party-notices.txt"): ANYONE,
+    ("GET", "/lite.css"): ANYONE,
+    ("GET", "/lite"): VIEWERS.reading(*LIVE),
+    # The hub itself.
+    ("GET", "/healthz"): ANYONE,
+    ("GET", "/readyz"): ANYONE,
+    ("GET", "/metrics"): HUB,
+    ("GET", "/api/v1/openapi.json"): KNOWN,
+    # Live state and history.
+    ("GET", "/api/v1/availability"): VIEWERS.reading(*LIVE),
+    ("GET", "/api/v1/stream"): VIEWERS.reading(*LIVE, Group.KPI),
+    ("GET", "/api/v1/sites"): VIEWERS.reading(Group.PRESENCE),
+    ("GET", _SITE): SEEN.reading(Group.PRESENCE),
+    ("GET", "/api/v1/machines"): VIEWERS.reading(*LIVE),
+    ("GET", _MACHINE): SEEN.reading(*LIVE, Group.KPI, Group.JOB_DETAIL),
+    ("GET", f"{_MACHINE}/signals/{{signal:path}}/history"): SEEN.reading(Group.JOB_DETAIL),
+    ("GET", f"{_MACHINE}/timeline"): SEEN.reading(Group.STATUS, Group.STATUS_REASON),
+    ("GET", "/api/v1/alarms"): KNOWN,
+}
+
+
+def rule_of(method: str, template: str) -> Rule | None:
+    """Look a route up. HEAD is GET without the body."""
+    return RULES.get(("GET" if method == "HEAD" else method, template))
