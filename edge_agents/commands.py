@@ -18,6 +18,7 @@ from edge_agents.agent.births import BIRTH_BYTES_MAX, birth_bytes
 from edge_agents.agent.loading import ENVIRONMENT_PREFIX, strict
 from edge_agents.config import AgentConfig, MachineConfig
 from edge_agents.drivers import line_plans, read_once
+from edge_agents.profiles import Profile, profiles, read_profile
 from gateway import logs
 from gateway.journal import JournalError
 from gateway.model import Quality, Reason, Sample
@@ -79,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("machine", metavar="MACHINE", help="id of the machine")
     read.add_argument("--timeout", type=float, default=READ_TIMEOUT_S, help="seconds (default 5)")
     status = _command(commands, "status", _status, "how the running agent is doing")
-    for command in (read, status):
+    known = _command(commands, "profiles", _profiles, "the devices that are known already")
+    known.add_argument("profile", metavar="PROFILE", nargs="?", help="tell all of one of them")
+    for command in (read, status, known):
         command.add_argument("--json", action="store_true", help="for programs")
     for command in (run, check, read, status):
         command.add_argument("--config", type=Path, required=True, help="settings (YAML)")
@@ -269,6 +272,45 @@ def _status(words: argparse.Namespace) -> int:
     for problem in said["disabled"]:
         _say(f"left out: {problem}")
     return GOOD if said["healthy"] else FAILED
+
+
+def _profiles(words: argparse.Namespace) -> int:
+    known = [read_profile(path) for path in profiles().values()]
+    if words.profile is not None:
+        known = [one for one in known if one.slug == words.profile]
+        if not known:
+            return _complain(f"there is no profile {words.profile!r}", WRONG_USE)
+    if words.json:
+        told = [
+            {"profile": one.slug, **one.model_dump(mode="json", by_alias=True)} for one in known
+        ]
+        _say(json.dumps(told, ensure_ascii=False))
+    elif words.profile is None:
+        rows = [(one.slug, one.protocol, len(one.signals), one.title.en) for one in known]
+        _table(("profile", "protocol", "signals", "device"), rows)
+    else:
+        _show_profile(known[0])
+    return GOOD
+
+
+def _show_profile(profile: Profile) -> None:
+    _say(f"{profile.title.en}\n{profile.title.ja}")
+    _say(f"\nsource: {profile.source}")
+    if profile.checked == "document":
+        _say("Written from that document and not yet tried on a device: compare the first reading")
+        _say("with the display, and tell us.")
+    if profile.notes:
+        _say(f"notes: {profile.notes}")
+    way = "modbus: {tcp: 192.168.10.21, device_id: 1}"
+    if profile.protocol == "opcua":
+        way = "opcua: {url: opc.tcp://192.168.10.40:4840}"
+    _say(f"\nmachines:\n  - id: my-machine\n    profile: {profile.slug}\n    {way}\n")
+    rows = [
+        (name, told.get("register") or told.get("node"), told.get("type", "bool"),
+         told.get("unit", ""), told.get("every", "1s"))
+        for name, told in profile.signals.items()
+    ]  # fmt: skip
+    _table(("signal", "at", "type", "unit", "every"), rows)
 
 
 def _ask(data: Path) -> str | None:

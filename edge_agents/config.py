@@ -667,6 +667,8 @@ class MachineConfig(_Model):
     """One machine: what it is, how it is reached, its signals and its state rules."""
 
     id: Identifier
+    profile: Words | None = None
+    """The device profile that was laid under this stanza before it was read."""
     name: Names | None = None
     kind: Words | None = None
     maker: Words | None = None
@@ -681,11 +683,10 @@ class MachineConfig(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_profile(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "profile" in value:
-            raise MistakeError(
-                "profiles are not supported by this version", "Write the signals out instead"
-            )
+    def _usable_profile(cls, value: Any) -> Any:
+        """Tell what kept a profile from being laid under this machine, and nothing else."""
+        if isinstance(value, dict) and isinstance(value.get("profile"), MistakeError):
+            raise value["profile"]
         return value
 
     @field_validator("signals", mode="before")

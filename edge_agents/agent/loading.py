@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agents.config import AgentConfig, AgentSettings, MachineConfig, repeated_ids
+from edge_agents.profiles import fill_in
 from gateway import settings
 from gateway.settings import Document, Problem, SettingsError
 
@@ -62,6 +63,7 @@ def strict(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConf
 def _document(path: Path, environment: Mapping[str, str]) -> Document:
     document = settings.read(path)
     settings.override(document, environment, ENVIRONMENT_PREFIX)
+    fill_in(document)
     return document
 
 

@@ -1,0 +1,78 @@
+"""Devices as they would answer: a Modbus TCP or OPC UA server made of a profile's dump.
+
+The Modbus server is written from the specification (MBAP, function codes 1 to 4) and shares no
+code with the driver, so that a mistake in an order of words does not cancel itself out.
+"""
+
+import asyncio
+import struct
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncua
+import yaml
+
+FOLDER = Path(__file__).parent
+TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
+
+
+def dump(slug):
+    return yaml.safe_load((FOLDER / f"{slug}.yaml").read_text(encoding="utf-8"))
+
+
+@asynccontextmanager
+async def modbus_device(registers):
+    """Serve registers; a table that the dump does not have is an illegal function."""
+    held = {
+        table: {
+            first + at: int(word, 16)
+            for first, words in blocks.items()
+            for at, word in enumerate(words.split())
+        }
+        for table, blocks in registers.items()
+    }
+
+    async def converse(reader, writer):
+        try:
+            while True:
+                head = await reader.readexactly(7)
+                transaction, _, length, unit = struct.unpack(">HHHB", head)
+                pdu = _answer(held, await reader.readexactly(length - 1))
+                writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+
+
+def _answer(held, request):
+    function, first, count = struct.unpack(">BHH", request)
+    table = held.get(TABLES.get(function, ""))
+    if table is None:
+        return bytes((function | 0x80, 1))
+    words = [table.get(first + at, 0) for at in range(count)]
+    if function in (3, 4):
+        return struct.pack(f">BB{count}H", function, 2 * count, *words)
+    packed = sum(bit << at for at, bit in enumerate(words)).to_bytes((count + 7) // 8, "little")
+    return bytes((function, len(packed))) + packed
+
+
+@asynccontextmanager
+async def opcua_device(nodes):
+    """Serve string nodes in the dump's namespace."""
+    server = asyncua.Server()
+    await server.init()
+    server.set_endpoint("opc.tcp://127.0.0.1:0/")
+    server.set_security_policy([asyncua.ua.SecurityPolicyType.NoSecurity])
+    space = await server.register_namespace(nodes["namespace"])
+    for name, told in nodes["values"].items():
+        kind = getattr(asyncua.ua.VariantType, told["type"])
+        await server.nodes.objects.add_variable(
+            asyncua.ua.NodeId(name, space), name, asyncua.ua.Variant(told["value"], kind)
+        )
+    async with server:
+        yield server.bserver._server.sockets[0].getsockname()[1]
