@@ -18,9 +18,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     InstanceOf,
     StringConstraints,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -52,6 +54,8 @@ STRING_BYTES_MAX: Final = 2 * READ_WORDS_MAX
 MACHINES_MAX: Final = 1_000
 SIGNALS_MAX: Final = 2_000
 RULES_MAX: Final = 64
+CYCLE_TIME: Final = "cycle_time_s"
+"""The signal that tells the time between good parts, in seconds."""
 OUTBOX_BYTES_MIN: Final = 4 * 1024**2
 DURATION_MS_MAX: Final = 366 * 86_400_000
 
@@ -485,6 +489,8 @@ class SignalConfig(_Model):
     """Counts up; every step is sent, whatever the deadband."""
     counts: Literal["good", "scrap"] | None = None
     """The counter counts good parts or scrap."""
+    cycle_time: bool = False
+    """Tell the time between good parts as a signal of its own, `cycle_time_s`."""
     enum: dict[int, Words] | None = None
     """Words for raw numbers; the signal becomes text."""
     invalid: Annotated[tuple[Number, ...], BeforeValidator(_one_or_many)] = ()
@@ -525,6 +531,8 @@ class SignalConfig(_Model):
             yield f"the length of {self.type} is fixed", "Remove `length:`"
         if self.counts is not None and self.datatype == "string":
             yield "text cannot count parts", "Remove `counts:` or give a number's type"
+        if self.cycle_time and self.counts != "good":
+            yield "cycle times need a counter of good parts", "Add `counts: good`"
         if self.min is not None and self.max is not None and self.min > self.max:
             yield f"min {self.min:g} is above max {self.max:g}", "Exchange the two"
         if self.scale == 0.0:
@@ -570,9 +578,11 @@ class StateRule(_Model):
     """The condition counts once it has been true for this long."""
     release_ms: DurationMs = Field(0, alias="release")
     """The rule goes on to count for this long after its condition ended."""
+    until: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """The rule goes on to count until this is true, so that a noisy value does not flicker."""
     otherwise: State | None = None
 
-    @field_validator("when")
+    @field_validator("when", "until")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
         if value is not None:
@@ -596,7 +606,8 @@ class StateRule(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.otherwise is not None:
-            if self.when is not None or self.state is not None or self.hold_ms or self.release_ms:
+            others = (self.when, self.until, self.state)
+            if any(one is not None for one in others) or self.hold_ms or self.release_ms:
                 raise MistakeError("mixes `otherwise` with a condition", "Make two rules of it")
         elif self.when is None or self.state is None:
             raise MistakeError(
@@ -610,7 +621,70 @@ class StateRule(_Model):
             return Rule(None, self.otherwise, self.reason or "")
         condition = parse(self.when or "")
         state = self.state or State.UNKNOWN
-        return Rule(condition, state, self.reason or "", self.hold_ms, self.release_ms)
+        until = None if self.until is None else parse(self.until)
+        return Rule(condition, state, self.reason or "", self.hold_ms, self.release_ms, until)
+
+
+class PowerStates(_Model):
+    """Off, idle and running told from electric power alone, where nothing else can be read.
+
+    The thresholds depend on the machine, so none is guessed: watch its power over a day of work.
+    """
+
+    signal: Words
+    """The signal that tells the power, in the unit of the thresholds."""
+    off_below: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    running_above: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    hysteresis: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """How far the power must come back over a threshold for the state to end."""
+    hold_ms: DurationMs = Field(5_000, alias="hold")
+    """How long the power must be beyond a threshold for the state to begin or to end."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.off_below + self.hysteresis > self.running_above - self.hysteresis:
+            raise MistakeError(
+                f"off ends at {self.off_below + self.hysteresis:g}, above"
+                f" {self.running_above - self.hysteresis:g} where running ends",
+                "Raise `running_above:`, or lower `off_below:` or `hysteresis:`",
+            )
+        return self
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Give the three rules in the form that is judged by."""
+        power, hold_ms = Signal(self.signal), self.hold_ms
+        is_off = Comparison(power, "<", Constant(self.off_below))
+        not_off = Comparison(power, ">=", Constant(_tidy(self.off_below + self.hysteresis)))
+        runs = Comparison(power, ">", Constant(self.running_above))
+        runs_not = Comparison(power, "<=", Constant(_tidy(self.running_above - self.hysteresis)))
+        return (
+            Rule(is_off, State.OFF, "", hold_ms, hold_ms, not_off),
+            Rule(runs, State.RUNNING, "", hold_ms, hold_ms, runs_not),
+            Rule(None, State.IDLE),
+        )
+
+
+class StateByPower(_Model):
+    """State rules in one line, for a machine of which only an energy meter is known."""
+
+    by_power: PowerStates
+
+
+def _tidy(threshold: float) -> float:
+    """Take the last digits from a sum, which are noise: people read it in the evidence."""
+    return float(f"{threshold:.12g}")
+
+
+def _kind_of_rules(value: Any) -> str:
+    return "(one)" if isinstance(value, dict | StateByPower) else "(list)"
+
+
+StateRules = Annotated[
+    Annotated[tuple[StateRule, ...], Field(max_length=RULES_MAX), Tag("(list)")]
+    | Annotated[StateByPower, Tag("(one)")],
+    Discriminator(_kind_of_rules),
+]
+"""A list of rules; in its place ``{by_power: …}``. The brackets mark what is no key of the file."""
 
 
 class ModbusConfig(_Model):
@@ -679,7 +753,7 @@ class MachineConfig(_Model):
     max_age_ms: PromiseMs = Field(10_000, alias="max_age")
     """The freshness promise: link and time of reading are told at least this often."""
     signals: Annotated[dict[str, SignalConfig], Field(max_length=SIGNALS_MAX)]
-    state: Annotated[tuple[StateRule, ...], Field(max_length=RULES_MAX)] = ()
+    state: StateRules = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -710,17 +784,22 @@ class MachineConfig(_Model):
 
     @field_validator("state")
     @classmethod
-    def _usable_rules(
-        cls, rules: tuple[StateRule, ...], info: ValidationInfo
-    ) -> tuple[StateRule, ...]:
+    def _usable_rules(cls, rules: StateRules, info: ValidationInfo) -> StateRules:
+        known = info.data.get("signals")
+        if isinstance(rules, StateByPower):
+            if known is not None:
+                power = Signal(rules.by_power.signal)
+                _check_condition("by_power", Comparison(power, ">", Constant(0)), known)
+            return rules
         for place, rule in enumerate(rules, 1):
             if rule.otherwise is not None and place < len(rules):
                 raise MistakeError(
                     f"`otherwise` is rule {place} of {len(rules)}, so the rest is never asked",
                     "Make it the last one",
                 )
-            if rule.when is not None and "signals" in info.data:
-                _check_condition(f"rule {place}: {rule.when!r}", rule.when, info.data["signals"])
+            for condition in (rule.when, rule.until):
+                if condition is not None and known is not None:
+                    _check_condition(f"rule {place}: {condition!r}", parse(condition), known)
         return rules
 
     @model_validator(mode="after")
@@ -730,6 +809,17 @@ class MachineConfig(_Model):
         if self.modbus is not None and self.opcua is not None:
             raise MistakeError(
                 "has both modbus and opcua", "Make two machines of it, or remove one"
+            )
+        timed = [name for name, signal in self.signals.items() if signal.cycle_time]
+        if len(timed) > 1:
+            raise MistakeError(
+                f"{timed[0]!r} and {timed[1]!r} both tell the cycle time",
+                "Leave `cycle_time:` with one of them",
+            )
+        if timed and CYCLE_TIME in self.signals:
+            raise MistakeError(
+                f"{timed[0]!r} tells the cycle time as {CYCLE_TIME!r}, which is a signal already",
+                f"Give the signal {CYCLE_TIME!r} another name, or remove `cycle_time:`",
             )
         for name, signal in self.signals.items():
             if self.modbus is not None and signal.source is None:
@@ -744,6 +834,17 @@ class MachineConfig(_Model):
                 )
         return self
 
+    def rules(self) -> tuple[Rule, ...]:
+        """Give the rules of the machine's state in the form that is judged by."""
+        if isinstance(self.state, StateByPower):
+            return self.state.by_power.rules()
+        return tuple(rule.rule() for rule in self.state)
+
+    @property
+    def cycle_counter(self) -> str | None:
+        """The counter of good parts whose steps tell the cycle time, where that was asked for."""
+        return next((name for name, one in self.signals.items() if one.cycle_time), None)
+
     @property
     def promise_ms(self) -> int:
         """The freshness promise that can be kept: no shorter than the quickest reading."""
@@ -757,9 +858,8 @@ class MachineConfig(_Model):
         return {"name": name, **known, "processes": list(self.processes)}
 
 
-def _check_condition(label: str, text: str, known: Mapping[str, SignalConfig]) -> None:
+def _check_condition(label: str, condition: Expression, known: Mapping[str, SignalConfig]) -> None:
     """Refuse names that are no signals, and comparisons that could never be decided."""
-    condition = parse(text)
     for name in sorted(signals(condition) - set(known)):
         near = difflib.get_close_matches(name, list(known), n=1)
         hint = f"Did you mean `{near[0]}`? " if near else ""

@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from edge_agents.config import MachineConfig, SignalConfig
+from edge_agents.config import CYCLE_TIME, MachineConfig, SignalConfig
 from gateway.model import Quality, Reason, Sample, Value
 from gateway.sparkplug import names
-from gateway.states import StateJudge, signals
+from gateway.states import StateJudge
 
 STALE_AFTER: Final = 3
 """A signal not read for this many of its promises has no value any more."""
 INT64_MAX: Final = 2**63 - 1
 UINT64_MAX: Final = 2**64 - 1
+CLOCK_STEP_MS: Final = 5_000
+"""Two clocks that disagree by more about a duration: one of them was set meanwhile."""
 
 Datatype = Literal["double", "boolean", "string", "int64"]
 
@@ -99,6 +101,42 @@ class _Track:
         return STALE_AFTER * max(promise_ms, self._config.every_ms)
 
 
+class _CycleTime:
+    """Tells from a counter of good parts how long one part took, at each of its steps.
+
+    Only a step whose predecessor was seen has a time: none is told for the first one, after the
+    counter began anew, or across a time in which it could not be read.
+    """
+
+    def __init__(self) -> None:
+        self._count: float | None = None
+        self._edge: Moment | None = None
+        self._lost = True
+
+    def take(self, counter: Sample, steady_ms: int) -> Iterator[Sample]:
+        """Take in what the counter told; give the cycle time that follows from it."""
+        value = counter.value
+        if value is None or isinstance(value, str):
+            self._count = self._edge = None
+            if not self._lost:
+                self._lost = True
+                yield Sample(CYCLE_TIME, None, counter.time_ms, Quality.BAD, counter.reason)
+            return
+        before, self._count = self._count, float(value)
+        if before is None or value == before:
+            return
+        edge, self._edge = self._edge, Moment(counter.time_ms, steady_ms)
+        if value < before:
+            self._edge = None
+        elif edge is not None:
+            cycle_ms = counter.time_ms - edge.utc_ms
+            if cycle_ms > 0 and abs(cycle_ms - (steady_ms - edge.steady_ms)) <= CLOCK_STEP_MS:
+                self._lost = False
+                cycle_s = cycle_ms / 1_000 / (value - before)
+                at = (counter.time_ms, counter.quality, counter.reason)
+                yield Sample(CYCLE_TIME, cycle_s, *at)
+
+
 class Sampler:
     """One machine's memory between two deliveries.
 
@@ -112,9 +150,10 @@ class Sampler:
         self._link_vouches = machine.opcua is not None
         self._promise_ms = machine.promise_ms
         self._quickest_ms = min(config.every_ms for config in machine.signals.values())
-        rules = [rule.rule() for rule in machine.state]
-        asked = (signals(rule.condition) for rule in rules if rule.condition is not None)
-        self._asked = frozenset().union(*asked)
+        rules = machine.rules()
+        self._asked = frozenset().union(*(rule.signals for rule in rules))
+        self._cycle_counter = machine.cycle_counter
+        self._cycle = _CycleTime()
         self._judge = StateJudge(rules)
         self._report: object = None
         self._link: bool | None = None
@@ -134,6 +173,8 @@ class Sampler:
             passed = track.take(sample, now.steady_ms)
             if passed is not None:
                 told.append(passed)
+                if sample.signal == self._cycle_counter:
+                    told += self._cycle.take(passed, now.steady_ms)
             relevant = relevant or sample.signal in self._asked
         told += self._take_link(delivery, now)
         if relevant or self._report is None:
@@ -149,6 +190,9 @@ class Sampler:
             told += self._tell_link(link=self._link, now=now)
         gone = list(self._gone_stale(now))
         told += gone
+        for sample in gone:
+            if sample.signal == self._cycle_counter:
+                told += self._cycle.take(sample, now.steady_ms)
         deadline_ms = self._judge.deadline_ms
         due = deadline_ms is not None and now.steady_ms >= deadline_ms
         if gone or due or self._report is None:

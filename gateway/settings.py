@@ -266,7 +266,7 @@ def _explain(
     """Say in a person's words what pydantic found."""
     loc = tuple(step for step in detail["loc"] if not _internal(step))
     path = (*at, *loc)
-    cause, remedy = _words(model, detail, str(loc[-1]) if loc else "")
+    cause, remedy = _words(model, detail, loc)
     return Problem(document.place(path), _dotted(path), cause, remedy)
 
 
@@ -275,13 +275,15 @@ def _internal(step: str | int) -> bool:
     return isinstance(step, str) and bool(re.search(r"[\[(]|^(?:str|int|float|bool|none)$", step))
 
 
-def _words(model: type[pydantic.BaseModel], detail: ErrorDetails, last_key: str) -> tuple[str, str]:
+def _words(model: type[pydantic.BaseModel], detail: ErrorDetails, loc: Place) -> tuple[str, str]:
+    last_key = str(loc[-1]) if loc else ""
     raised = detail.get("ctx", {}).get("error")
     if isinstance(raised, MistakeError):
         return raised.cause, raised.remedy
     match detail["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(last_key, sorted(set(_keys(model))), n=1)
+            near = difflib.get_close_matches(last_key, sorted(_keys_at(model, loc[:-1])), n=1)
+            near = near or difflib.get_close_matches(last_key, sorted(set(_keys(model))), n=1)
             hint = f"Did you mean `{near[0]}`?" if near else "Remove it or check the reference"
             return "unknown key", hint
         case "missing":
@@ -291,6 +293,21 @@ def _words(model: type[pydantic.BaseModel], detail: ErrorDetails, last_key: str)
             shown = shown if len(shown) <= 60 else f"{shown[:57]}..."  # noqa: PLR2004 (a line's worth)
             message = detail["msg"].removeprefix("Value error, ")
             return f"{message[:1].lower()}{message[1:]}", f"Found: {shown}"
+
+
+def _keys_at(model: type[pydantic.BaseModel], at: Place) -> set[str]:
+    """The keys that may stand at a path; steps that are no keys of a model lead nowhere else."""
+    here = [model]
+    for step in at:
+        inner = [
+            found
+            for one in here
+            for name, info in one.model_fields.items()
+            if step in {name, info.alias}
+            for found in _models_in(info.annotation)
+        ]
+        here = inner or here
+    return {info.alias or name for one in here for name, info in one.model_fields.items()}
 
 
 def _keys(

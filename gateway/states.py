@@ -438,7 +438,9 @@ class Rule:
     """When `condition` has been true for `hold_ms`, the machine is in `state`.
 
     The rule goes on to count for `release_ms` after its condition ended, so that a spindle that
-    stops for a tool change is no idle machine. Without a condition the rule always counts.
+    stops for a tool change is no idle machine. With `until` a rule that counts goes on until that
+    is true, too: two thresholds instead of one keep a noisy value from flickering. Without a
+    condition the rule always counts.
     """
 
     condition: Expression | None
@@ -446,6 +448,13 @@ class Rule:
     reason: str = ""
     hold_ms: int = 0
     release_ms: int = 0
+    until: Expression | None = None
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The names of all signals that the rule asks for."""
+        asked = (one for one in (self.condition, self.until) if one is not None)
+        return frozenset().union(*map(signals, asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,7 +492,7 @@ class _Watch:
         self.deadline_ms = None
         if self.rule.condition is None:
             return _Standing.COUNTS
-        truth = evaluate(self.rule.condition, values)
+        truth = self._holds(self.rule.condition, values)
         if truth is None:
             self._truth, self._counts = None, False
             return _Standing.UNKNOWN
@@ -491,6 +500,16 @@ class _Watch:
             self._watched = self._truth is not None
             self._truth, self._since_ms = truth, now_ms
         return self._stand(truth, now_ms)
+
+    def _holds(self, condition: Expression, values: Mapping[str, Value]) -> bool | None:
+        """Tell whether the condition holds, or, once the rule counts, whether it has not ended."""
+        began = evaluate(condition, values)
+        if self.rule.until is None:
+            return began
+        ended = evaluate(self.rule.until, values)
+        if began is None or ended is None:
+            return None
+        return began or (self._counts and not ended)
 
     def shift(self, by_ms: int) -> None:
         """Move what was noted along with a clock that was set back."""
@@ -573,7 +592,7 @@ class StateJudge:
             return (
                 ", ".join(
                     _lack(name, inputs.get(name))
-                    for name in sorted(signals(rule.condition))
+                    for name in sorted(rule.signals)
                     if values.get(name) is None
                 )
                 or "an input has an unusable type"
@@ -581,11 +600,20 @@ class StateJudge:
         text = explain(rule.condition, values)
         if standings[index] is _Standing.SETTLING:
             return f"{text}, not yet for {_seconds(rule.hold_ms)}"
+        if not evaluate(rule.condition, values):
+            return _lasting(rule, values)
         return f"{text} for {_seconds(rule.hold_ms)}" if rule.hold_ms else text
 
     def _asked(self) -> frozenset[str]:
-        conditions = (watch.rule.condition for watch in self._watches)
-        return frozenset().union(*(signals(one) for one in conditions if one is not None))
+        return frozenset().union(*(watch.rule.signals for watch in self._watches))
+
+
+def _lasting(rule: Rule, values: Mapping[str, Value]) -> str:
+    """Say why a rule still counts although its condition does not hold any more."""
+    if rule.until is not None and not evaluate(rule.until, values):
+        return explain(Negation(rule.until), values)
+    ended = rule.until or Negation(rule.condition or Truth(Signal("")))
+    return f"{explain(ended, values)}, not yet for {_seconds(rule.release_ms)}"
 
 
 def _usable(sample: Sample) -> Value:

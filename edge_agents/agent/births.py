@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from edge_agents.config import MachineConfig
+from edge_agents.config import CYCLE_TIME, MachineConfig
 from edge_agents.outbox import Aliases, MachineBirth, SignalBirth
 from edge_agents.outbox.encoding import birth_metrics
 from gateway.sparkplug import Payload, encode
@@ -23,6 +23,8 @@ def announced(machine: MachineConfig) -> MachineBirth:
         )
         for name, config in machine.signals.items()
     ]
+    if machine.cycle_counter is not None:
+        signals.append(SignalBirth(CYCLE_TIME, "double", unit="s", max_age_ms=machine.promise_ms))
     return MachineBirth(machine.id, machine.description(), signals)
 
 

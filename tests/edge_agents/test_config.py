@@ -44,7 +44,8 @@ machines:
     modbus: {tcp: "192.168.10.21:1502", device_id: 3}
     signals:
       spindle_rpm: {register: input 30, type: uint16, unit: rpm, every: 1s, deadband: 5}
-      part_count: {register: holding 100, type: uint32, word_order: big, counts: good}
+      part_count:
+        {register: holding 100, type: uint32, word_order: big, counts: good, cycle_time: true}
       alarm: {register: coil 7}
       door: {register: holding 5.3}
       mode: {register: holding 0x9C41, type: uint16, enum: {0: manual, 1: auto}, deadband: 2%}
@@ -58,6 +59,8 @@ machines:
     opcua: {url: opc.tcp://192.168.10.40:4840, user: machikoba, password_file: /etc/secret}
     signals:
       state_code: {node: "nsu=http://maker.example/UA;s=Robot.State"}
+      power_kw: {node: "i=7"}
+    state: {by_power: {signal: power_kw, off_below: 0.05, running_above: 1, hysteresis: 0.1}}
 """
 
 
@@ -100,7 +103,7 @@ def test_a_good_file_is_understood(config):
 
 
 def test_state_rules_come_as_they_will_be_judged(config):
-    assert [rule.rule() for rule in config.machines[0].state] == [
+    assert list(config.machines[0].rules()) == [
         Rule(parse_condition("alarm"), State.DOWN, "machine-alarm"),
         Rule(
             parse_condition("spindle_rpm > 50 and mode == 'auto'"),
@@ -110,6 +113,20 @@ def test_state_rules_come_as_they_will_be_judged(config):
         ),
         Rule(None, State.OFF),
     ]
+
+
+def test_states_by_power_come_as_rules_with_two_thresholds_each(config):
+    assert list(config.machines[1].rules()) == [
+        Rule(
+            parse_condition("power_kw < 0.05"), State.OFF, "", 5_000, 5_000,
+            parse_condition("power_kw >= 0.15"),
+        ),
+        Rule(
+            parse_condition("power_kw > 1.0"), State.RUNNING, "", 5_000, 5_000,
+            parse_condition("power_kw <= 0.9"),
+        ),
+        Rule(None, State.IDLE),
+    ]  # fmt: skip
 
 
 def test_defaults_fill_in_only_what_was_not_written(config):
@@ -269,7 +286,7 @@ def test_no_mutated_file_raises_anything_but_a_settings_error(mutations):
         for machine in config.completed().machines:
             machine.description()
             assert machine.promise_ms > 0
-            assert all(rule.rule() for rule in machine.state)
+            assert all(rule.state for rule in machine.rules())
 
 
 def test_the_example_for_a_factory_is_a_good_file():

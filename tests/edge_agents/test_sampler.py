@@ -153,6 +153,134 @@ def test_what_was_told_last_is_never_further_off_than_the_deadband(readings, dea
         assert abs(value - last) <= allowed
 
 
+def worth_telling(readings, deadband, max_age_ms):
+    """Say which of (time, value or reason) must be told: the promise itself, written again."""
+    told, last = [], None
+    for time_ms, value in readings:
+        if last is not None:
+            aged = time_ms - last[0] >= max_age_ms
+            both = isinstance(value, float) and isinstance(last[1], float)
+            moved = abs(value - last[1]) > deadband if both else value is not last[1]
+            if not aged and not moved:
+                continue
+        last = (time_ms, value)
+        told.append(last)
+    return told
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 9_000),
+            st.floats(-50, 50) | st.sampled_from([Reason.TIMEOUT, Reason.ADDRESS]),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.floats(0.001, 30),
+)
+@settings(max_examples=800, deadline=None)
+def test_what_is_told_was_read_like_that_and_nothing_worth_telling_is_left_out(steps, deadband):
+    bench = Bench(machine({"rpm": {"deadband": deadband, "max_age": "20s"}}))
+    told, readings = [], []
+    for wait_ms, value in steps:
+        bench.wait(wait_ms)
+        readings.append((bench.utc_ms, value))
+        lost = isinstance(value, Reason)
+        told += of_machine(bench.lose("rpm", reason=value) if lost else bench.read(rpm=value))
+        told += of_machine(bench.tick())
+
+    said = [(one.time_ms, one.value if one.reason is Reason.NONE else one.reason) for one in told]
+    assert said == worth_telling(readings, deadband, 20_000)
+
+
+COUNTER = {"parts": {"counts": "good", "cycle_time": True}}
+CYCLE = "cycle_time_s"
+
+
+def test_the_time_between_good_parts_is_told_at_every_step_that_was_seen_to_begin():
+    bench = Bench(machine(COUNTER))
+    told = []
+    for wait_ms, count in ((0, 7), (1_000, 8), (29_500, 8), (500, 9), (60_000, 12)):
+        bench.wait(wait_ms)
+        told += bench.read(parts=float(count))
+
+    assert [(one.value, one.time_ms) for one in told if one.signal == CYCLE] == [
+        (30.0, EPOCH_MS + 31_000),
+        (20.0, EPOCH_MS + 91_000),
+    ]
+
+
+def test_no_cycle_time_is_told_across_a_loss_or_a_counter_that_began_anew():
+    bench = Bench(machine(COUNTER))
+    told = []
+    for count in (1.0, 2.0, 3.0, None, 4.0, 5.0, 0.0, 1.0, 2.0):
+        bench.wait(10_000)
+        told += bench.lose("parts") if count is None else bench.read(parts=count)
+
+    cycles = [(one.value, one.reason) for one in told if one.signal == CYCLE]
+    assert cycles == [(10.0, Reason.NONE), (None, Reason.TIMEOUT), (10.0, Reason.NONE)]
+
+
+def test_a_clock_that_is_set_between_two_parts_gives_no_cycle_time():
+    bench = Bench(machine(COUNTER))
+    told = []
+    for count, step_ms in ((1.0, 0), (2.0, 0), (3.0, 3_600_000), (4.0, 0), (5.0, -86_400_000)):
+        bench.wait(10_000)
+        bench.utc_ms += step_ms
+        told += bench.read(parts=count)
+
+    assert values(told, CYCLE) == [10.0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30_000), st.integers(0, 4)), min_size=1, max_size=30),
+)
+@settings(max_examples=300, deadline=None)
+def test_cycle_times_add_up_to_the_time_between_the_first_and_the_last_part(steps):
+    bench = Bench(machine({"parts": {**COUNTER["parts"], "max_age": "1s"}}))
+    bench.read(parts=0.0)
+    count, edges, cycles_s = 0, [], 0.0
+    for wait_ms, made in steps:
+        bench.wait(wait_ms)
+        count += made
+        told = values(bench.read(parts=float(count)), CYCLE)
+        assert len(told) == (1 if made and edges else 0)
+        cycles_s += sum(told) * made
+        if made:
+            edges.append(bench.utc_ms)
+
+    if edges:
+        assert cycles_s == pytest.approx((edges[-1] - edges[0]) / 1_000)
+
+
+BY_POWER = {
+    "by_power": {
+        "signal": "power_kw", "off_below": 0.05, "running_above": 1.2, "hysteresis": 0.02,
+        "hold": "3s",
+    }
+}  # fmt: skip
+
+
+def test_a_machine_with_only_an_energy_meter_is_off_idle_or_running_by_its_power():
+    bench = Bench(machine({"power_kw": {}}, state=BY_POWER))
+    told = []
+    for power in [0.01] * 5 + [0.5] * 8 + [2.5] * 6 + [1.19] * 6 + [1.1] * 6:
+        told += bench.read(power_kw=power)
+        bench.wait(1_000)
+    told += bench.lose("power_kw")
+
+    assert values(told, names.STATE) == ["unknown", "off", "idle", "running", "idle", "unknown"]
+    assert values(told, names.STATE_EVIDENCE) == [
+        "power_kw 0.01 < 0.05, not yet for 3 s",
+        "power_kw 0.01 < 0.05 for 3 s",
+        "no condition holds: power_kw 0.5",
+        "power_kw 2.5 > 1.2 for 3 s",
+        "no condition holds: power_kw 1.1",
+        "power_kw has no value (timeout)",
+    ]
+
+
 @given(st.lists(st.sampled_from(["read", "timeout", "address"]), min_size=1, max_size=30))
 @settings(max_examples=300, deadline=None)
 def test_every_change_of_quality_is_told_and_nothing_else(events):

@@ -385,6 +385,126 @@ def test_stepping_only_at_changes_and_deadlines_misses_no_state(steps):
         now_ms += lasting_ms
 
 
+PUMP = [
+    Rule(
+        parse("power > 1.2"), State.RUNNING, hold_ms=5_000, release_ms=2_000,
+        until=parse("power < 0.8"),
+    ),
+    Rule(None, State.IDLE),
+]  # fmt: skip
+
+
+def test_a_rule_with_an_end_of_its_own_does_not_flicker_between_the_two_thresholds():
+    judge = StateJudge(PUMP)
+    judge.step(good(power=0.1), 0)
+    judge.step(good(power=1.3), 1_000)
+    assert judge.step(good(power=1.3), 6_000).state is State.RUNNING
+
+    for moment_ms, power in ((7_000, 1.0), (20_000, 1.3), (30_000, 0.81)):
+        assert judge.step(good(power=power), moment_ms).state is State.RUNNING
+    assert judge.step(good(power=0.79), 31_000).state is State.RUNNING
+    assert judge.deadline_ms == 33_000
+    assert judge.step(good(power=0.79), 33_000).state is State.IDLE
+    assert judge.step(good(power=1.1), 60_000).state is State.IDLE
+
+
+def test_between_the_thresholds_the_evidence_is_that_the_end_is_not_reached():
+    rules = [Rule(parse("alarm"), State.DOWN), *PUMP]
+    judge = StateJudge(rules)
+    judge.step(good(power=0.1, alarm=0), 0)
+    judge.step(good(power=1.3, alarm=0), 1_000)
+    assert judge.step(good(power=1.3, alarm=1), 6_000).state is State.DOWN
+
+    assert judge.step(good(power=1.0, alarm=0), 7_000).evidence == "not power 1 < 0.8"
+    assert judge.step(good(power=0.5, alarm=1), 8_000).state is State.DOWN
+    report = judge.step(good(power=0.5, alarm=0), 9_000)
+    assert (report.state, report.evidence) == (
+        State.RUNNING,
+        "power 0.5 < 0.8, not yet for 2 s",
+    )
+
+
+def test_the_end_of_a_rule_is_one_of_its_inputs():
+    rule = Rule(parse("a > 1"), State.RUNNING, until=parse("b < 1"))
+    judge = StateJudge([rule])
+
+    report = judge.step(good(a=5), 0)
+
+    assert rule.signals == {"a", "b"}
+    assert (report.reason, report.evidence) == (INPUTS_UNKNOWN, "b was never read")
+
+
+class Past:
+    """What a rule with two thresholds says of a power curve: the definition, read off the past."""
+
+    def __init__(self, curve, begins, ends, hold):
+        self._known = [power is not None for power in curve]
+        self._begins = [power is not None and begins(power) for power in curve]
+        self._ends = [power is not None and ends(power) for power in curve]
+        self._hold = hold
+
+    def _throughout(self, told, first, last):
+        return all(told[first : last + 1])
+
+    def counts(self, now):
+        """Some span as long as the hold fulfilled it, and none as long has ended it since."""
+        for first in range(now - self._hold, -1, -1):
+            begun = first + self._hold
+            if not self._throughout(self._known, first, now):
+                return False
+            if self._throughout(self._begins, first, begun):
+                return not any(
+                    self._throughout(self._ends, at, at + self._hold)
+                    for at in range(begun + 1, now - self._hold + 1)
+                )
+        return False
+
+    def settles(self, now):
+        """It is fulfilled ever since somebody looked, which is not as long as the hold."""
+        first = now
+        while first > 0 and self._begins[first - 1]:
+            first -= 1
+        return self._begins[now] and (first == 0 or not self._known[first - 1])
+
+
+def by_power(curve, now, off, runs):
+    if curve[now] is None:
+        return State.UNKNOWN
+    for past, state in ((off, State.OFF), (runs, State.RUNNING)):
+        if past.counts(now):
+            return state
+        if past.settles(now):
+            return State.UNKNOWN
+    return State.IDLE
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 2, 3, 5, 7, 8, 9, 10, None]), st.integers(1, 9)),
+        min_size=1,
+        max_size=14,
+    ),
+    st.integers(0, 6),
+    st.integers(0, 3),
+)
+@settings(max_examples=1_500, deadline=None)
+def test_a_power_curve_is_judged_as_a_reading_of_its_whole_past_would(pieces, hold, hysteresis):
+    curve = [power for power, lasting in pieces for _ in range(lasting)]
+    judge = StateJudge(
+        [
+            Rule(parse("p < 2"), State.OFF, "", hold, hold, parse(f"p >= {2 + hysteresis}")),
+            Rule(parse("p > 8"), State.RUNNING, "", hold, hold, parse(f"p <= {8 - hysteresis}")),
+            Rule(None, State.IDLE),
+        ]
+    )
+    off = Past(curve, lambda p: p < 2, lambda p: p >= 2 + hysteresis, hold)
+    runs = Past(curve, lambda p: p > 8, lambda p: p <= 8 - hysteresis, hold)
+
+    for now, power in enumerate(curve):
+        inputs = {} if power is None else good(p=power)
+        assert judge.step(inputs, now).state is by_power(curve, now, off, runs), (curve, now)
+
+
 def test_evidence_is_written_for_people():
     condition = parse("load > 0.1")
 
