@@ -32,13 +32,21 @@ class RefusalError(Exception):
     """Raised by routes: the status, a stable code and a sentence for people."""
 
     def __init__(
-        self, status: int, code: str, detail: str, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        *,
+        errors: list[dict[str, str]] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.headers = headers or {}
+        self.errors = errors
+        """Each with a `pointer` to the field and a `detail`."""
 
 
 def not_found(what: str) -> RefusalError:
@@ -84,7 +92,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RefusalError)
     async def refused(_request: Request, error: RefusalError) -> Response:
-        return respond(error.status, error.code, error.detail, headers=error.headers)
+        errors = None if error.errors is None else error.errors[:ERRORS_MAX]
+        return respond(error.status, error.code, error.detail, errors=errors, headers=error.headers)
 
     @app.exception_handler(HistorianUnavailableError)
     async def unavailable(_request: Request, error: HistorianUnavailableError) -> Response:
