@@ -124,6 +124,12 @@ class Historian(Protocol):
         What a machine was last said to be doing comes as its reserved signals.
         """
 
+    def erase(self, site: str, machine: str | None) -> None:
+        """Delete everything of a machine, or of all machines of a site, archived or not.
+
+        Values that arrive later are kept again, under the same names.
+        """
+
     def maintain(self, now_ms: int) -> None:
         """Bring roll-ups up to date, archive closed days, forget what retention says."""
 

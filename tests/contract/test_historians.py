@@ -306,3 +306,62 @@ def test_minutes_apart_and_together_are_rolled_up_alike(historian, index):
         (3, 180.0, 4),
         (25, 1500.0, 4),
     ]
+
+
+def test_an_erased_machine_is_gone_and_its_neighbours_stay(historian, index):
+    span = Span(T0, T0 + 60_000)
+    for machine in ("mc-100", "mc-200"):
+        rows = [("rpm", T0 + t, float(t), 0) for t in (0, 1000)] + [("job", T0, "A1", 0)]
+        states = [StateChange("ota", machine, T0, State.RUNNING)]
+        historian.write(WriteBatch(columns(index, rows, machine), states))
+
+    historian.erase("ota", "mc-100")
+
+    assert read(historian, "rpm", span) is None
+    assert read(historian, "job", span) is None
+    assert historian.states("ota", "mc-100", span) == []
+    assert historian.counted("ota", "mc-100", "rpm", span) is None
+    assert {latest.machine for latest in historian.latest()} == {"mc-200"}
+    assert len(read(historian, "rpm", span, machine="mc-200").rows) == 2
+    assert len(historian.states("ota", "mc-200", span)) == 1
+
+
+def test_what_arrives_after_an_erasure_is_kept_as_new(historian, index):
+    historian.write(WriteBatch(columns(index, [("rpm", T0, 1.0, 0)], "mc-100")))
+    historian.write(WriteBatch(columns(index, [("rpm", T0, 2.0, 0)], "mc-200")))
+
+    historian.erase("ota", "mc-100")
+    historian.write(WriteBatch(columns(index, [("rpm", T0 + 5, 5.0, 0)], "mc-100")))
+    historian.write(WriteBatch(columns(index, [("rpm", T0 + 6, 6.0, 0)], "mc-300")))
+
+    span = Span(T0, T0 + 60_000)
+    found = {
+        m: read(historian, "rpm", span, machine=m).rows for m in ("mc-100", "mc-200", "mc-300")
+    }
+    assert found == {
+        "mc-100": [(T0 + 5, 5.0, 0, 0)],
+        "mc-200": [(T0, 2.0, 0, 0)],
+        "mc-300": [(T0 + 6, 6.0, 0, 0)],
+    }
+
+
+def test_erasing_a_site_takes_all_its_machines_and_no_other_sites(historian, index):
+    historian.write(WriteBatch(columns(index, [("rpm", T0, 1.0, 0)], "mc-100")))
+    historian.write(WriteBatch(columns(index, [("rpm", T0, 1.0, 0)], "mc-200")))
+    series = index.id("suwa", "mc-100", "rpm")
+    there = columns(index, [("rpm", T0, 3.0, 0)])
+    there.series[:] = series
+    historian.write(WriteBatch(there))
+
+    historian.erase("ota", None)
+
+    assert {(latest.site, latest.machine) for latest in historian.latest()} == {("suwa", "mc-100")}
+
+
+def test_erasing_what_is_not_there_changes_nothing(historian, index):
+    historian.write(WriteBatch(columns(index, [("rpm", T0, 1.0, 0)])))
+
+    historian.erase("ota", "never-seen")
+    historian.erase("nowhere", None)
+
+    assert len(historian.latest()) == 1

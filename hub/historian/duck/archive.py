@@ -8,6 +8,7 @@ exactly once: either in the table or in a file that is named.
 import contextlib
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,9 +43,9 @@ class Archive:
     def replace_view(self, sql: duckdb.DuckDBPyConnection) -> None:
         """Let the view `sample` show the table and every named file."""
         query = f"SELECT {_COLUMNS} FROM {RECENT}"  # noqa: S608 (names of our own)
-        paths = [str(self._folder / name) for _, name in self._named(sql)]
+        paths = [self._folder / name for _, name in self._named(sql)]
         if paths:
-            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            listed = ", ".join(_quoted(path) for path in paths)
             query += f" UNION ALL SELECT {_COLUMNS} FROM read_parquet([{listed}])"  # noqa: S608
         sql.execute(f"CREATE OR REPLACE VIEW sample AS {query}")
 
@@ -58,19 +59,8 @@ class Archive:
 
     def write_day(self, sql: duckdb.DuckDBPyConnection, day_ms: int) -> str:
         """Write a day's rows, from the table and an earlier file of it, to a new durable file."""
-        versions = [name for at_ms, name in self._named(sql) if at_ms == day_ms]
-        number = 1 + max((int(name.split(".")[1]) for name in versions), default=0)
-        path = self._folder / f"{day_ms // DAY_MS}.{number}.parquet"
-        partial = path.with_suffix(".parquet.tmp")
-        sql.execute(
-            f"COPY (SELECT {_COLUMNS} FROM sample WHERE ts_ms >= {day_ms} "  # noqa: S608 (integers)
-            f"AND ts_ms < {day_ms + DAY_MS} ORDER BY series, ts_ms) TO '{partial}' "
-            "(FORMAT parquet, COMPRESSION zstd)"
-        )
-        _make_durable(partial)
-        partial.replace(path)
-        _make_durable(self._folder)
-        return path.name
+        rows = f"FROM sample WHERE ts_ms >= {day_ms} AND ts_ms < {day_ms + DAY_MS}"
+        return self._write(sql, day_ms, rows)
 
     def adopt_day(self, sql: duckdb.DuckDBPyConnection, day_ms: int, name: str) -> None:
         """Inside a transaction: name the file, forget the copied rows, make the view again."""
@@ -81,6 +71,35 @@ class Archive:
             [day_ms, day_ms + DAY_MS],
         )
         self.replace_view(sql)
+
+    def write_without(
+        self, sql: duckdb.DuckDBPyConnection, series: Sequence[int]
+    ) -> dict[int, str | None]:
+        """Write the days that hold any of these series anew without them; give days and files.
+
+        A day of which nothing is left has no file.
+        """
+        listed = ", ".join(str(int(each)) for each in series) or "NULL"
+        written: dict[int, str | None] = {}
+        for day_ms, name in self._named(sql):
+            rows = f"FROM read_parquet({_quoted(self._folder / name)}) WHERE series"
+            if sql.execute(f"SELECT 1 {rows} IN ({listed}) LIMIT 1").fetchone() is None:
+                continue
+            rest = f"{rows} NOT IN ({listed})"
+            left = sql.execute(f"SELECT 1 {rest} LIMIT 1").fetchone() is not None
+            written[day_ms] = self._write(sql, day_ms, rest) if left else None
+        return written
+
+    def adopt_without(
+        self, sql: duckdb.DuckDBPyConnection, files: Mapping[int, str | None]
+    ) -> None:
+        """Inside a transaction: name the new files of these days in the place of the old ones."""
+        for day_ms, name in files.items():
+            self._doom(sql, "day_ms = ?", day_ms)
+            if name is not None:
+                sql.execute("INSERT INTO archived VALUES (?, ?)", [day_ms, name])
+        if files:
+            self.replace_view(sql)
 
     def forget(self, sql: duckdb.DuckDBPyConnection, oldest_ms: int) -> None:
         """Inside a transaction: let go of days that ended before `oldest_ms`."""
@@ -102,6 +121,21 @@ class Archive:
                 total += path.stat().st_size
         return total
 
+    def _write(self, sql: duckdb.DuckDBPyConnection, day_ms: int, rows: str) -> str:
+        """Write rows to the next version of a day's file, durably, and give its name."""
+        versions = [name for at_ms, name in self._named(sql) if at_ms == day_ms]
+        number = 1 + max((int(name.split(".")[1]) for name in versions), default=0)
+        path = self._folder / f"{day_ms // DAY_MS}.{number}.parquet"
+        partial = path.with_suffix(".parquet.tmp")
+        sql.execute(
+            f"COPY (SELECT {_COLUMNS} {rows} ORDER BY series, ts_ms) TO {_quoted(partial)} "
+            "(FORMAT parquet, COMPRESSION zstd)"
+        )
+        _make_durable(partial)
+        partial.replace(path)
+        _make_durable(self._folder)
+        return path.name
+
     def _named(self, sql: duckdb.DuckDBPyConnection) -> list[tuple[int, str]]:
         return sql.execute("SELECT day_ms, file FROM archived ORDER BY day_ms").fetchall()
 
@@ -110,6 +144,10 @@ class Archive:
         gone = sql.execute(f"DELETE FROM archived WHERE {where} RETURNING file", [value]).fetchall()  # noqa: S608 (literals)
         self._doomed += [self._folder / name for (name,) in gone]
         return bool(gone)
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _make_durable(path: Path) -> None:

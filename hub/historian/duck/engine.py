@@ -6,6 +6,7 @@ minutes dirty in the same transaction, `maintain` recomputes them, and queries r
 are still dirty from the rows themselves.
 """
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ from hub.historian.historian import (
     WriteBatch,
 )
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION: Final = 1
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -40,6 +43,8 @@ DIRTY_MINUTES_MAX: Final = 240
 RESTORED_MS: Final = 3 * 86_400_000
 """How far before the newest roll-up live state is restored from."""
 READERS_MAX: Final = 4
+ERASED: Final = -1
+"""In the place of a series' id in the store: it has none until a value comes again."""
 RAW_COLUMNS: Final = ("t", "value", "quality", "reason")
 BUCKET_COLUMNS: Final = ("t", "mean", "min", "max", "last", "n", "bad_n")
 WIDTHS_MS: Final = tuple(
@@ -194,6 +199,32 @@ class DuckHistorian:
         texts = self._latest_texts()
         return [_latest(row, texts) for row in rows] + self._latest_states()
 
+    def erase(self, site: str, machine: str | None) -> None:
+        """Rewrite the files that hold such rows, then change files and tables in one step."""
+        with self._writing:
+            try:
+                where = "site = $site AND ($machine IS NULL OR machine = $machine)"
+                whose = {"site": site, "machine": machine}
+                ids = [
+                    row[0]
+                    for row in self._writer.execute(
+                        f"SELECT id FROM series WHERE {where}",  # noqa: S608 (literals)
+                        whose,
+                    ).fetchall()
+                ]
+                files = self._archive.write_without(self._writer, ids)
+            except (duckdb.Error, OSError) as error:
+                raise HistorianUnavailableError(f"erasing: {error}") from error
+            with self._transaction() as sql:
+                self._archive.adopt_without(sql, files)
+                for table in ("sample_recent", "sample_text", "rollup_1m", "rollup_1h"):
+                    query = f"DELETE FROM {table} WHERE series IN (SELECT unnest(?))"  # noqa: S608 (literals)
+                    sql.execute(query, [ids])
+                for table in ("machine_state", "series"):
+                    sql.execute(f"DELETE FROM {table} WHERE {where}", whose)  # noqa: S608 (literals)
+            self._own_ids[np.isin(self._own_ids, ids)] = ERASED
+            self._overwrite()
+
     def maintain(self, now_ms: int) -> None:
         """Recompute dirty minutes, archive a closed day, forget what retention says."""
         with self._writing:
@@ -262,20 +293,18 @@ class DuckHistorian:
         if first == end:
             return
         names = [self._index.name(i) for i in range(first, end)]
-        known = {
-            row[1:]: row[0]
-            for row in sql.execute("SELECT id, site, machine, signal FROM series").fetchall()
-        }
-        own, fresh = [], []
-        for name in names:
-            key = (name.site, name.machine, name.signal)
-            if key not in known:
-                known[key] = len(known)
-                fresh.append([known[key], *key, name.kind, name.unit])
-            own.append(known[key])
-        _insert_many(sql, "series", fresh)
-        self._own_ids = np.concatenate([self._own_ids, np.array(own, np.int32)])
+        self._own_ids = np.concatenate([self._own_ids, _ids_of(sql, names)])
         self._described.extend(names)
+
+    def _own_ids_of(
+        self, sql: duckdb.DuckDBPyConnection, series: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """Give the store's ids of series of the index; what was erased gets a new one."""
+        own = self._own_ids[series]
+        if (again := np.unique(series[own == ERASED])).size:
+            self._own_ids[again] = _ids_of(sql, [self._index.name(int(i)) for i in again])
+            own = self._own_ids[series]
+        return own
 
     def _insert_samples(self, sql: duckdb.DuckDBPyConnection, columns: Columns) -> None:
         if not len(columns):
@@ -283,7 +312,7 @@ class DuckHistorian:
         plain = np.ones(len(columns), np.bool_)
         if columns.text:
             plain[np.fromiter(columns.text, np.intp, len(columns.text))] = False
-        own = self._own_ids[columns.series]
+        own = self._own_ids_of(sql, columns.series)
         rows = {
             "series": own[plain],
             "ts_ms": columns.time_ms[plain],
@@ -434,12 +463,20 @@ class DuckHistorian:
             sql.execute("INSERT OR REPLACE INTO meta VALUES ('raw_from_ms', ?)", [str(oldest_raw)])
         self._raw_from_ms = oldest_raw
 
+    def _overwrite(self) -> None:
+        """Bring deletions into the file itself, where a reader of the disk would look."""
+        try:
+            self._writer.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            # Somebody reads an older snapshot; the engine checkpoints later by itself.
+            log.debug("the file is rewritten later: %s", error)
+
     def _describe_again(self) -> None:
         """Store units and kinds that births have changed since the series was adopted."""
         with self._transaction() as sql:
             for i, stored in enumerate(self._described):
                 name = self._index.name(i)
-                if name != stored:
+                if name != stored and self._own_ids[i] != ERASED:
                     sql.execute(
                         "UPDATE series SET kind = ?, unit = ? WHERE id = ?",
                         [name.kind, name.unit, int(self._own_ids[i])],
@@ -494,6 +531,25 @@ def _raw_from_ms(connection: duckdb.DuckDBPyConnection) -> int:
     """Tell since when raw rows are still there; before it only roll-ups are."""
     row = connection.execute("SELECT value FROM meta WHERE key = 'raw_from_ms'").fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _ids_of(sql: duckdb.DuckDBPyConnection, names: Sequence[SeriesName]) -> NDArray[np.int32]:
+    """Give the ids of series in the store, new ones to those that it does not know."""
+    known = {
+        row[1:]: row[0]
+        for row in sql.execute("SELECT id, site, machine, signal FROM series").fetchall()
+    }
+    free = 1 + max(known.values(), default=-1)
+    own: list[int] = []
+    fresh: list[list[object]] = []
+    for name in names:
+        key = (name.site, name.machine, name.signal)
+        if key not in known:
+            known[key] = free + len(fresh)
+            fresh.append([known[key], *key, name.kind, name.unit])
+        own.append(known[key])
+    _insert_many(sql, "series", fresh)
+    return np.array(own, np.int32)
 
 
 def _insert_states(sql: duckdb.DuckDBPyConnection, states: Sequence[StateChange]) -> None:

@@ -18,8 +18,8 @@ def open_in(folder, **options):
     return DuckHistorian(folder, SeriesIndex(), memory_mib=64, **options)
 
 
-def write(historian, times, value=1.0):
-    series = historian._index.id("ota", "mc-1", "rpm")
+def write(historian, times, value=1.0, machine="mc-1"):
+    series = historian._index.id("ota", machine, "rpm")
     n = len(times)
     columns = Columns(
         series=np.full(n, series, np.int32),
@@ -140,3 +140,44 @@ def test_archived_samples_take_few_bytes(folder):
 
     assert path.stat().st_size / 72_000 < 3.0
     historian.close()
+
+
+def test_an_erased_machine_leaves_the_files_too_and_a_day_of_its_own_loses_its_file(folder):
+    historian = open_in(folder)
+    write(historian, [D0 + 1, D0 + DAY_MS + 1])
+    write(historian, [D0 + 2], 2.0, machine="mc-2")
+    for day in (1, 2, 3):
+        historian.maintain(D0 + day * DAY_MS + CLOSED)
+    assert files(folder) == ["20775.1.parquet", "20776.1.parquet"]
+
+    historian.erase("ota", "mc-1")
+    historian.maintain(D0 + 5 * DAY_MS)
+
+    assert files(folder) == ["20775.2.parquet"]
+    assert historian.range("ota", "mc-1", "rpm", Span(0, D0 * 2), points_max=10, raw=True) is None
+    other = historian.range("ota", "mc-2", "rpm", Span(0, D0 * 2), points_max=10, raw=True)
+    assert other.rows == [(D0 + 2, 2.0, 0, 0)]
+    historian.close()
+
+    again = open_in(folder)
+    assert [latest.machine for latest in again.latest()] == ["mc-2"]
+    again.close()
+
+
+def test_a_crash_while_erasing_leaves_everything_as_it_was(folder, monkeypatch):
+    historian = open_in(folder)
+    write(historian, [D0 + 1, D0 + 2])
+    historian.maintain(D0 + CLOSED)
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive.Archive, "adopt_without", dies)
+    with pytest.raises(KeyboardInterrupt):
+        historian.erase("ota", "mc-1")
+    historian.close()
+
+    again = open_in(folder)
+    assert times(again) == [D0 + 1, D0 + 2]
+    assert files(folder) == ["20775.1.parquet"]
+    again.close()
