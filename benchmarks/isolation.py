@@ -10,7 +10,7 @@ from typing import Any, Final
 from benchmarks.figures import figure
 from edge_agents.drivers.driver import Delivery
 from edge_agents.drivers.line import Line, LineMachine
-from edge_agents.drivers.modbus import TcpTransport
+from edge_agents.drivers.modbus import over_tcp
 from edge_agents.drivers.registers import Kind, RegisterSignal, Table
 
 MACHINES: Final = 50
@@ -80,7 +80,7 @@ async def worst_gaps(*, shared_line: bool, silent: int, duration_s: float) -> tu
     tasks = [
         asyncio.create_task(
             Line(
-                TcpTransport("127.0.0.1", controller.port),
+                over_tcp("127.0.0.1", controller.port),
                 [_machine(f"m{unit}", unit) for unit in group],
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 rng=random.Random(controller.port),

@@ -18,7 +18,7 @@ from edge_agents.config import (
 from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
 from edge_agents.drivers.isolation import IsolatedServer, Nursery
 from edge_agents.drivers.line import Line, LineMachine
-from edge_agents.drivers.modbus import TcpTransport
+from edge_agents.drivers.modbus import over_tcp
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.registers import (
     Kind,
@@ -64,7 +64,7 @@ def open_drivers(
     by_line = _by_line(config.machines)
     lines = [
         Line(
-            TcpTransport(endpoint.host, endpoint.port),
+            over_tcp(endpoint.host, endpoint.port),
             [_line_machine(machine, modbus) for machine, modbus in machines],
             now_ms=now_ms,
             rng=rng,

@@ -4,6 +4,9 @@ The conversation is the same over every transport. A unit that stays silent thre
 is only probed from then on, at growing intervals, so it delays its neighbours by at most one
 time-out per probe. A connection that ends is opened again at once; only if that fails too are its
 machines lost. Lines share nothing, so they never disturb each other.
+
+Where answers carry no number, a unit that did not answer in time is first left in peace and then
+asked something unmistakable (see `late_reply`), while its neighbours are read on.
 """
 
 import asyncio
@@ -18,10 +21,14 @@ from edge_agents.drivers.bisection import LAST_RETEST_S, Change, Group
 from edge_agents.drivers.breaker import Backoff, Breaker
 from edge_agents.drivers.decoder import Decoder, GarbledError
 from edge_agents.drivers.driver import Deliver, DriverStatus, UnitStatus, obey_cancellation
+from edge_agents.drivers.frames import Refusal
+from edge_agents.drivers.late_reply import LateReplyGuard
 from edge_agents.drivers.presence import Presence, listed
 from edge_agents.drivers.registers import Block, Limits, RegisterSignal, Table
 from edge_agents.drivers.schedule import Schedule
 from gateway.model import Reason
+
+__all__ = ["GATEWAY_SILENT", "Disconnected", "Line", "LineMachine", "Refusal", "Transport"]
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +54,14 @@ class Disconnected(Exception):  # noqa: N818 (an event of every day rather than 
     """There is no connection, or it ended before the answer came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The unit answered a request with an exception code."""
-
-    code: int
-
-
 class Transport(Protocol):
     """How questions reach the units of a line."""
 
     name: str
+
+    @property
+    def numbered(self) -> bool:
+        """Whether a late answer cannot be taken for the one to the next question."""
 
     @property
     def connected(self) -> bool:
@@ -115,6 +119,8 @@ class _Unit:
     """All that one device id of the line answers for."""
 
     breaker: Breaker
+    guard: LateReplyGuard | None
+    """None where answers carry the number of their question."""
     machines: list[_Machine] = field(default_factory=list)
 
 
@@ -208,7 +214,10 @@ class Line:
         for signal in config.signals:
             kinds.setdefault((signal.period_ms, signal.table), []).append(signal)
         groups = [Group(signals, config.limits) for signals in kinds.values()]
-        unit = self._units.setdefault(config.device_id, _Unit(Breaker(self._rng)))
+        unit = self._units.get(config.device_id)
+        if unit is None:
+            guard = None if self._transport.numbered else LateReplyGuard(config.timeout_s)
+            unit = self._units[config.device_id] = _Unit(Breaker(self._rng), guard)
         presence = Presence(
             config.machine,
             tuple(signal.name for signal in config.signals),
@@ -244,12 +253,12 @@ class Line:
                 await self._ask(poll)
             else:
                 await self._connect()
-        except Disconnected:
-            await self._lose_all(Reason.CONNECTION)
+        except Disconnected as error:
+            await self._lose_all(Reason.CONNECTION, str(error))
         except Exception:
             # Whatever a machine's bytes did to us, the line goes on and the log has the cause.
             log.exception("%s: unforeseen trouble", self._transport.name)
-            await self._lose_all(Reason.UNKNOWN)
+            await self._lose_all(Reason.UNKNOWN, "unforeseen trouble")
 
     async def _connect(self) -> None:
         await self._transport.connect(self._connect_timeout_s)
@@ -258,11 +267,21 @@ class Line:
     async def _ask(self, poll: _Poll) -> None:
         """Put one question to the line, and take in whatever comes of it."""
         began_s = self._monotonic()
-        outcome = await self._exchange(poll)
+        guard = poll.machine.unit.guard
+        if guard is not None and (wait_s := guard.wait_s(began_s)) > 0:
+            self._postpone(poll, wait_s)
+            return
+        block = poll.block if guard is None else guard.question(poll.block, began_s)
+        outcome = await self._exchange(poll, block)
         ended_s = self._monotonic()
         at_ms = self._now_ms() - round((ended_s - began_s) * 500)
         answered = not isinstance(outcome, Reason)
         self._figures.exchanged(began_s, ended_s, answered=answered)
+        if guard is not None:
+            self._note(guard, block, outcome, ended_s)
+        if answered and block is not poll.block:
+            self._heard(poll)  # the true question is still due, and may be asked now
+            return
         self._schedule.done(poll, ended_s)
         if isinstance(outcome, bytes):
             self._take(poll, outcome, at_ms)
@@ -273,7 +292,16 @@ class Line:
         else:
             self._garbled(poll)
 
-    async def _exchange(self, poll: _Poll) -> bytes | Refusal | Reason:
+    def _note(
+        self, guard: LateReplyGuard, block: Block, outcome: bytes | Refusal | Reason, now_s: float
+    ) -> None:
+        """Remember which answers may still come."""
+        if isinstance(outcome, Reason):
+            guard.unanswered(block, now_s)
+        else:
+            guard.answered(block, now_s, refused=isinstance(outcome, Refusal))
+
+    async def _exchange(self, poll: _Poll, block: Block) -> bytes | Refusal | Reason:
         """Ask; if the connection has ended, ask once more over a new one.
 
         Many devices close connections that were idle, so one that ended is no loss yet.
@@ -282,10 +310,10 @@ class Line:
         config = poll.machine.config
         try:
             try:
-                return await self._transport.read(config.device_id, poll.block, config.timeout_s)
+                return await self._transport.read(config.device_id, block, config.timeout_s)
             except Disconnected:
                 await self._connect()
-                return await self._transport.read(config.device_id, poll.block, config.timeout_s)
+                return await self._transport.read(config.device_id, block, config.timeout_s)
         except TimeoutError:
             return Reason.TIMEOUT
         except GarbledError:
@@ -416,12 +444,12 @@ class Line:
 
     # What is lost.
 
-    async def _lose_all(self, reason: Reason) -> None:
+    async def _lose_all(self, reason: Reason, cause: str) -> None:
         """Say that every machine is lost, and wait a little before the next try."""
         self._transport.close()
         for machine in self._machines:
             machine.presence.lose(reason)
-            machine.presence.silent(reason.name.lower())
+            machine.presence.silent(cause)
         await self._sleep(self._reconnect.next_s())
         self._schedule.begin_anew(self._monotonic())
 

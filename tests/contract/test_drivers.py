@@ -19,7 +19,7 @@ from asyncua import ua
 from edge_agents.drivers.driver import Delivery
 from edge_agents.drivers.isolation import IsolatedServer, Nursery
 from edge_agents.drivers.line import Line, LineMachine
-from edge_agents.drivers.modbus import TcpTransport
+from edge_agents.drivers.modbus import over_tcp
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.opcua import OpcuaServer
 from edge_agents.drivers.registers import Kind, RegisterSignal, Table
@@ -98,7 +98,7 @@ async def modbus_plant():
 
     async with Plc(words=words) as plc, Cable(plc.port) as cable:
         line = Line(
-            TcpTransport("127.0.0.1", cable.port),
+            over_tcp("127.0.0.1", cable.port),
             [LineMachine("m-1", 1, signals, timeout_s=0.3)],
             now_ms=now_ms,
             rng=random.Random(4),

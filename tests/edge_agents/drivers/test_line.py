@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from edge_agents.drivers.line import Line, LineMachine
-from edge_agents.drivers.modbus import TcpTransport
+from edge_agents.drivers.modbus import over_tcp
 from edge_agents.drivers.registers import Kind, Limits, RegisterSignal, Table
 from gateway.model import Quality, Reason
 from tests.contract.test_drivers import Record, now_ms
@@ -29,7 +29,7 @@ def word(name, address, kind=Kind.UINT16, table=Table.HOLDING, period_ms=100, **
 async def reading(plc, *machines):
     """Run a line with these machines, and record what it delivers."""
     record = Record()
-    transport = TcpTransport("127.0.0.1", plc.port)
+    transport = over_tcp("127.0.0.1", plc.port)
     line = Line(transport, machines, now_ms=now_ms, rng=random.Random(3))
     task = asyncio.create_task(line.run(record))
     try:
@@ -214,8 +214,8 @@ async def test_a_busy_machine_is_asked_again_soon_and_nothing_is_lost():
         ({"short_by": 1}, Reason.GARBLED),
         ({"short_by": 2}, Reason.GARBLED),
         ({"garbage": b"\x00\x01\x00\x00\x00\x03\x01\x00\x00"}, Reason.TIMEOUT),
-        ({"garbage": b"HTTP/1.1 400 Bad Request\r\n\r\n"}, Reason.TIMEOUT),
-        ({"garbage": bytes(600)}, Reason.TIMEOUT),
+        ({"garbage": b"HTTP/1.1 400 Bad Request\r\n\r\n"}, Reason.GARBLED),
+        ({"garbage": bytes(600)}, Reason.GARBLED),
         ({"hang_up": True}, Reason.CONNECTION),
     ],
     ids=str,
@@ -367,6 +367,7 @@ async def test_a_cancellation_that_a_library_swallows_is_obeyed_all_the_same():
     class Swallowing:
         name = "swallowing"
         connected = True
+        numbered = True
         asked = asyncio.Event()
 
         async def read(self, *_):
