@@ -1,0 +1,83 @@
+"""One change of reservations: a transaction, the events that tell of it, and memory after it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hub.coordination.booking import by_clock
+from hub.coordination.occupancy import Key, Occupancy
+from hub.store import Store, Tx, events
+from hub.store import reservations as rows
+from hub.store.reservations import Reservation, Status
+
+DUE_MAX = 500
+"""How many reservations the clock changes in one transaction."""
+
+
+class Change:
+    """A write transaction that knows which machines it touched. `now_ms` is when it began."""
+
+    def __init__(self, tx: Tx, now_ms: int) -> None:
+        self.tx = tx
+        self.now_ms = now_ms
+        self._before = rows.version(tx)
+        self._touched: set[Key] = set()
+
+    def add(self, new: Reservation) -> None:
+        """Insert a hold, and tell so."""
+        rows.add(self.tx, new)
+        self.tell("held", new)
+
+    def to(self, found: Reservation, status: Status) -> Reservation:
+        """Change the status, and tell so."""
+        over = {} if status in rows.OCCUPYING else {"risk": None, "risk_since_ms": None}
+        new = rows.change(self.tx, found, self.now_ms, status=status, **over)
+        self.tell(status.value, new)
+        return new
+
+    def by_clock(self) -> int:
+        """Expire, begin and end what is due; give how many reservations changed."""
+        due = rows.due(self.tx, self.now_ms, DUE_MAX)
+        for each in due:
+            found = each
+            for status in by_clock(each, self.now_ms):
+                found = self.to(found, status)
+        return len(due)
+
+    def tell(self, what: str, told: Reservation, more: Mapping[str, Any] | None = None) -> None:
+        """Append one event for each step: what a site is told names no other site."""
+        for step in told.steps:
+            self._touched.add((step.site, step.machine))
+            events.append(
+                self.tx,
+                type=f"reservation.{what}",
+                site=step.site,
+                machine=step.machine,
+                subject=told.id,
+                data={
+                    "status": told.status.value,
+                    "version": told.version,
+                    "units": step.units,
+                    "start_ms": step.segments[0][0],
+                    "end_ms": step.segments[-1][1],
+                    **(more or {}),
+                },
+                now_ms=self.now_ms,
+            )
+
+    def hand_over(self, occupancy: Occupancy) -> None:
+        """Let memory follow once this is committed."""
+        before, after = self._before, rows.version(self.tx)
+        if after == before:
+            return
+        changed = {key: rows.taken(self.tx, self.now_ms, machine=key) for key in self._touched}
+        self.tx.after_commit(lambda: occupancy.follow(before, after, changed))
+
+
+@contextmanager
+def changing(store: Store, occupancy: Occupancy, now_ms: Callable[[], int]) -> Iterator[Change]:
+    """Open a change. Nothing of it stays when an error leaves the block."""
+    with store.write() as tx:
+        change = Change(tx, now_ms())
+        yield change
+        change.hand_over(occupancy)
