@@ -27,6 +27,8 @@ REPAIRS_MIN: Final = 5
 OUTLIER: Final = 3.0
 """An observed cycle further off the median than this factor is a break somebody took."""
 P90: Final = 0.9
+SEGMENT_MS_MIN: Final = 60_000
+"""Nothing shorter is booked; a shorter piece of work takes a whole minute."""
 
 
 class Taken(NamedTuple):
@@ -324,19 +326,19 @@ class Placed(NamedTuple):
 def place(free: Sequence[Interval], need: Need, from_ms: int) -> Placed | None:
     """Lay work into the free spans as early as possible; None when it does not fit."""
     if not need.splittable:
+        whole_ms = max(SEGMENT_MS_MIN, need.whole_ms)
         for start, end in spans_from(free, from_ms):
-            if end - start >= need.whole_ms:
-                return Placed(((start, start + need.whole_ms),))
+            if end - start >= whole_ms:
+                return Placed(((start, start + whole_ms),))
         return None
     left, setup, segments = need.quantity, need.setup_ms, list[Interval]()
     for start, end in spans_from(free, from_ms):
-        rest = setup + left * need.cycle_ms
-        if end - start < min(need.chunk_min_ms, rest):
-            continue
+        worth_ms = min(need.chunk_min_ms, setup + left * need.cycle_ms)
         parts = min(left, (end - start - setup) // need.cycle_ms)
-        if parts < 1:
+        if parts < 1 or end - start < max(SEGMENT_MS_MIN, worth_ms):
             continue
-        segments.append((start, start + setup + parts * need.cycle_ms))
+        took_ms = max(SEGMENT_MS_MIN, setup + parts * need.cycle_ms)
+        segments.append((start, start + took_ms))
         left -= parts
         setup = need.setup_ms if need.setup_again else 0
         if left == 0:
@@ -352,7 +354,8 @@ def parts_by(free: Sequence[Interval], need: Need, from_ms: int, until_ms: int) 
         if room <= 0:
             break
         parts = (room - setup) // need.cycle_ms
-        if parts < 1 or (need.splittable and room < need.chunk_min_ms):
+        worth_ms = need.chunk_min_ms if need.splittable else 0
+        if parts < 1 or room < max(SEGMENT_MS_MIN, worth_ms):
             continue
         if not need.splittable:
             made = max(made, parts)
@@ -404,9 +407,10 @@ def promise(
     slow = need.stretched(ratio_p90)
     if not need.splittable:
         for start, end in spans_from(free, p50_ms):
-            until = max(start, p90_ms) + slow.whole_ms
-            if until <= end:
-                return Promise(((start, until),), start, start + need.whole_ms, until)
+            likely = start + max(SEGMENT_MS_MIN, need.whole_ms)
+            surely = max(start, p90_ms) + max(SEGMENT_MS_MIN, slow.whole_ms)
+            if surely <= end:
+                return Promise(((start, surely),), start, likely, surely)
         return None
     late = place(free, slow, p90_ms)
     early = place(free, need, p50_ms)

@@ -51,6 +51,8 @@ class Candidate:
     """Whether the caller may know its times to the minute; else to half a day."""
     tells_state: bool = True
     """Whether the caller may know what the machine is doing."""
+    tells_pace: bool = True
+    """Whether the caller may know how fast it works."""
 
     @property
     def name(self) -> str:
