@@ -84,7 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     known.add_argument("profile", metavar="PROFILE", nargs="?", help="tell all of one of them")
     for command in (read, status, known):
         command.add_argument("--json", action="store_true", help="for programs")
-    for command in (run, check, read, status):
+    trust = _command(
+        commands, "trust", _trust, "pin the certificate that an OPC UA server shows now"
+    )
+    trust.add_argument("url", metavar="URL", help="the server, as in the settings: opc.tcp://…")
+    trust.add_argument("--fingerprint", help="SHA-256 that it must have; then nobody is asked")
+    trust.add_argument("--yes", action="store_true", help="do not ask")
+    own = _command(
+        commands, "certificate", _certificate, "show the agent's own, for OPC UA servers"
+    )
+    for command in (run, check, read, status, trust, own):
         command.add_argument("--config", type=Path, required=True, help="settings (YAML)")
     return parser
 
@@ -99,6 +108,29 @@ def _run(words: argparse.Namespace) -> int:
     loaded = load(words.config)
     _require_packages(loaded.config)
     asyncio.run(serve(loaded))
+    return GOOD
+
+
+def _trust(words: argparse.Namespace) -> int:
+    from edge_agents import trust  # noqa: PLC0415 (the OPC UA library takes 25 MiB)
+
+    config = load(words.config).config
+    try:
+        trust.trust(
+            config, words.url, fingerprint=words.fingerprint, yes=words.yes, people=sys.stdin
+        )
+    except trust.RefusedError as error:
+        return _complain(f"{error}", FAILED)
+    return GOOD
+
+
+def _certificate(words: argparse.Namespace) -> int:
+    from edge_agents import trust  # noqa: PLC0415 (the OPC UA library takes 25 MiB)
+
+    try:
+        trust.own_certificate(load(words.config).config)
+    except trust.RefusedError as error:
+        return _complain(f"{error}", FAILED)
     return GOOD
 
 

@@ -424,7 +424,7 @@ CommitMs = Annotated[int, BeforeValidator(_duration(0, 10_000))]
 Identifier = Annotated[str, BeforeValidator(_check_id)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Order = Literal["big", "little"]
-Policy = Literal["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss", "none"]
+Policy = Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "none"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -721,7 +721,7 @@ class OpcuaConfig(_Model):
     certificate: Path | None = None
     private_key: Path | None = None
     server_certificate: Path | None = None
-    """The server's certificate, pinned: another one is refused."""
+    """The only certificate that the server may show; unset: the one of `machikoba agent trust`."""
     timeout_ms: TimeoutMs = Field(4_000, alias="timeout")
     subscribe: bool = True
     """Let the server tell changes; false polls every node at its own pace."""
@@ -963,6 +963,8 @@ class AgentSettings(_Model):
     """Directory of the outbox."""
     outbox: OutboxConfig = OutboxConfig.model_validate({})
     http: HttpConfig | None = None
+    opcua_processes: Annotated[int, Field(ge=1, le=16)] = 2
+    """Processes that OPC UA servers are spread over; one that hangs moves to one of its own."""
     defaults: Defaults = Defaults.model_validate({})
     machines: tuple[object, ...]
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from edge_agents.config import (
     SignalConfig,
 )
 from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
-from edge_agents.drivers.isolation import IsolatedServer, Nursery
+from edge_agents.drivers.isolation import COMMAND, IsolatedServer, Nursery
 from edge_agents.drivers.line import Line, LineMachine
 from edge_agents.drivers.modbus import over_tcp
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
@@ -38,6 +38,7 @@ __all__ = [
     "DriverStatus",
     "UnitStatus",
     "line_plans",
+    "opcua_server",
     "open_drivers",
     "read_once",
 ]
@@ -53,13 +54,14 @@ def open_drivers(
     *,
     now_ms: Callable[[], int],
     rng: random.Random,
-    opcua_processes: int = 2,
+    opcua_command: Sequence[str] = COMMAND,
 ) -> list[Driver]:
     """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet.
 
-    OPC UA servers are read in at most `opcua_processes` children while they behave.
+    OPC UA servers are read in at most `opcua_processes` children while they behave; each child is
+    started by `opcua_command`.
     """
-    nursery = Nursery(opcua_processes, rng=rng)
+    nursery = Nursery(config.opcua_processes, rng=rng, command=opcua_command)
     servers = [IsolatedServer(one, nursery, now_ms=now_ms) for one in _servers(config)]
     by_line = _by_line(config.machines)
     lines = [
@@ -136,7 +138,13 @@ def _servers(config: AgentConfig) -> list[Server]:
     return [_server(config, opcua, machines) for opcua, machines in found.items()]
 
 
+def opcua_server(config: AgentConfig, url: str) -> Server | None:
+    """Give how an OPC UA server is reached and trusted; None for one that is not configured."""
+    return next((one for one in _servers(config) if one.url == url), None)
+
+
 def _server(config: AgentConfig, opcua: OpcuaConfig, machines: Iterable[MachineConfig]) -> Server:
+    pins = config.data / "opcua" / "servers"
     return Server(
         url=opcua.url,
         machines=tuple(
@@ -151,8 +159,9 @@ def _server(config: AgentConfig, opcua: OpcuaConfig, machines: Iterable[MachineC
         password_file=_text(opcua.password_file),
         certificate=_text(opcua.certificate),
         private_key=_text(opcua.private_key),
-        server_certificate=_text(opcua.server_certificate),
-        identity_dir=str(config.data / "opcua" / _folder(opcua.url)),
+        server_certificate=str(opcua.server_certificate or pins / f"{_file_name(opcua.url)}.der"),
+        pinned_by_settings=opcua.server_certificate is not None,
+        identity_dir=str(config.data / "opcua" / "identity"),
         timeout_s=opcua.timeout_ms / 1_000,
         subscribe=opcua.subscribe,
     )
@@ -174,8 +183,8 @@ def _node_signal(name: str, signal: SignalConfig) -> NodeSignal:
     )
 
 
-def _folder(url: str) -> str:
-    """Name a folder after a server. One identity each: two children never write the same file."""
+def _file_name(url: str) -> str:
+    """Name a file after a server."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", url.removeprefix("opc.tcp://"))
 
 

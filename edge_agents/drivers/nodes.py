@@ -49,7 +49,9 @@ class Server:
     """Path of this application's own certificate; made in `identity_dir` when there is none."""
     private_key: str | None = None
     server_certificate: str | None = None
-    """Path of the only certificate that the server may show."""
+    """Path of the only certificate that the server may show; a person has it put there."""
+    pinned_by_settings: bool = False
+    """Whether the settings name that path; else the command ``machikoba agent trust`` writes it."""
     identity_dir: str = ""
     timeout_s: float = 4.0
     keep_alive_s: float = 3.0

@@ -10,7 +10,6 @@ source: it is stamped with the moment it was read, as a Modbus value would be.
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import random
 import time
@@ -19,16 +18,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from asyncua import Client, ua
-from asyncua.crypto import security_policies
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from edge_agents.drivers.breaker import Backoff
 from edge_agents.drivers.decoder import Outcome, Step, number_step
 from edge_agents.drivers.driver import Deliver, DriverStatus, obey_cancellation
 from edge_agents.drivers.nodes import NodeSignal, Server
+from edge_agents.drivers.opcua_security import TrustError, secure
 from edge_agents.drivers.presence import Presence, listed
 from edge_agents.drivers.registers import Kind
 from edge_agents.drivers.schedule import Schedule
@@ -69,11 +68,6 @@ _OVERFLOW_MASK: Final = 0x0C80
 _OVERFLOW: Final = 0x0480
 """Bits 'data value' and 'overflow' of a status code (OPC UA part 4, section 7.39.1)."""
 
-_POLICIES: Final[dict[str, Any]] = {
-    "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
-    "Aes128Sha256RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
-    "Aes256Sha256RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
-}
 _CODES: Final = ua.StatusCodes
 _REASONS: Final = {
     _CODES.BadNodeIdUnknown: Reason.ADDRESS,
@@ -139,6 +133,17 @@ class _Figures:
     rtt_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Why a conversation ended, and how long to leave the server alone at least."""
+
+    reason: Reason
+    cause: str
+    patience_s: float = 0.0
+    distrust: str | None = None
+    """Why the server is not believed, and what a person can do about it."""
+
+
 class OpcuaServer:
     """Reads every machine of one OPC UA server; a `Driver`."""
 
@@ -161,6 +166,7 @@ class OpcuaServer:
         self._figures = _Figures()
         self._talk: _Conversation | None = None
         self._client: Client | None = None
+        self._distrust: str | None = None
         self._presences: list[Presence] = []
         self._items: list[_Item] = []
         for machine in server.machines:
@@ -178,17 +184,16 @@ class OpcuaServer:
         for presence in self._presences:
             presence.begin(deliver)
         while True:
-            reason, cause = await self._converse()
+            ending = await self._converse()
             obey_cancellation()
-            if reason is Reason.TIMEOUT:
-                self._figures.timeouts += 1
+            self._figures.timeouts += ending.reason is Reason.TIMEOUT
+            self._call_people(ending.distrust)
             for presence in self._presences:
-                presence.lose(reason)
-                presence.silent(cause)
+                presence.lose(ending.reason)
+                presence.silent(ending.cause)
             for item in self._items:
                 item.seen, item.bad, item.floor_ms = False, True, self._now_ms()
-            wait_s = self._reconnect.next_s()
-            await self._sleep(max(wait_s, REFUSED_WAIT_S) if reason is Reason.REFUSED else wait_s)
+            await self._sleep(max(self._reconnect.next_s(), ending.patience_s))
 
     def status(self) -> DriverStatus:
         """Tell how the conversation is going."""
@@ -223,7 +228,13 @@ class OpcuaServer:
             parts += [client.uaclient, client.uaclient.session, client.uaclient.protocol]
         return thing is not None and any(thing is part for part in parts)
 
-    async def _converse(self) -> tuple[Reason, str]:
+    def _call_people(self, distrust: str | None) -> None:
+        """Say once what only a person can mend."""
+        if distrust is not None and distrust != self._distrust:
+            log.error("%s", distrust)
+        self._distrust = distrust
+
+    async def _converse(self) -> _Ending:
         """Hold one conversation; return why it ended."""
         client = Client(self._server.url, timeout=self._server.timeout_s, watchdog_intervall=3_600)
         self._client = client
@@ -265,29 +276,8 @@ class OpcuaServer:
             client.set_password(secret(file, PASSWORD_VARIABLE) or "")
         async with asyncio.timeout(3 * server.timeout_s):
             if server.security != "none":
-                await self._secure(client)
+                await secure(client, server)
             await client.connect()
-
-    async def _secure(self, client: Client) -> None:
-        """Sign and encrypt, with a certificate of our own and the one that the server must have."""
-        server = self._server
-        certificate, key = Path(server.certificate or ""), Path(server.private_key or "")
-        if server.certificate is None:
-            certificate = Path(server.identity_dir) / "opcua-certificate.der"
-            key = Path(server.identity_dir) / "opcua-key.pem"
-            certificate.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            await client.setup_self_signed_certificate(key, certificate)
-            key.chmod(0o600)
-        await client.set_security(
-            _POLICIES[server.security],
-            certificate,
-            key,
-            server_certificate=server.server_certificate,
-            mode=ua.MessageSecurityMode.SignAndEncrypt,
-        )
-        if server.server_certificate is None and self._figures.connects == 0:
-            shown = hashlib.sha256(client.security_policy.peer_certificate or b"").hexdigest()
-            log.warning("%s: its certificate is not pinned (SHA-256 %s)", self.name, shown)
 
 
 class _Conversation:
@@ -658,8 +648,16 @@ def _text(raw: object) -> Outcome:
     return (raw, Reason.NONE) if len(raw) <= TEXT_MAX else (None, Reason.RANGE)
 
 
-def _trouble(error: Exception) -> tuple[Reason, str]:
-    """Say why a conversation ended, in our words and in one line for the log."""
+def _trouble(error: Exception) -> _Ending:
+    """Say why a conversation ended."""
+    if isinstance(error, TrustError):  # nothing secret was shown to the server: no need to wait
+        return _Ending(Reason.REFUSED, "it is not trusted", distrust=str(error))
+    reason, cause = _reason_of(error)
+    return _Ending(reason, cause, REFUSED_WAIT_S if reason is Reason.REFUSED else 0.0)
+
+
+def _reason_of(error: Exception) -> tuple[Reason, str]:
+    """Put an error into our words and into one line for the log."""
     cause = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0][:200]
     if isinstance(error, TimeoutError):
         return Reason.TIMEOUT, "timeout"

@@ -1,7 +1,9 @@
 """OPC UA: nothing is lost, nothing lands under a wrong name, and security never gives way."""
 
 import asyncio
+import datetime as dt
 import random
+import shutil
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +14,7 @@ from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.server.user_managers import UserManager
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge_agents.drivers import opcua
+from edge_agents.drivers import opcua, opcua_security
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.opcua import OpcuaServer
 from edge_agents.drivers.presence import Presence
@@ -230,7 +232,7 @@ async def test_an_encrypted_conversation_works_with_a_certificate_made_on_the_sp
     ):
         await record.until(lambda: record.good() == {"a": 1.5})
 
-    key = tmp_path / "agent" / "opcua-key.pem"
+    key = tmp_path / "agent" / "key.pem"
     assert key.stat().st_mode & 0o077 == 0, "nobody else may read the key"
 
 
@@ -251,16 +253,114 @@ async def test_a_server_with_another_certificate_than_the_pinned_one_is_not_beli
     assert not record.good()
 
 
-async def test_security_never_falls_back_when_the_server_offers_none(tmp_path):
+async def test_security_never_falls_back_when_the_server_offers_none(tmp_path, caplog):
+    pinned, _ = await identity_in(tmp_path / "server", "urn:server")
     async with (
         served(PLAIN) as (server, _),
         reading(
-            server.bserver.port, security="Basic256Sha256", identity_dir=str(tmp_path)
+            server.bserver.port,
+            security="Basic256Sha256",
+            identity_dir=str(tmp_path / "agent"),
+            server_certificate=str(pinned),
         ) as record,
     ):
         await record.until(lambda: bool(record.samples))
 
     assert [one.reason for one in record.samples] == [Reason.REFUSED]
+    assert "does not offer Basic256Sha256 with Sign&Encrypt but None" in caplog.text
+
+
+async def test_a_server_that_nobody_trusted_is_not_talked_to_and_the_log_says_what_to_do(
+    tmp_path, caplog
+):
+    async with (
+        served(ENCRYPTED, identity=tmp_path / "server") as (server, _),
+        reading(
+            server.bserver.port,
+            security="Basic256Sha256",
+            identity_dir=str(tmp_path / "agent"),
+            server_certificate=str(tmp_path / "pins" / "server.der"),
+        ) as record,
+    ):
+        await record.until(lambda: bool(record.samples))
+
+        assert [one.reason for one in record.samples] == [Reason.REFUSED]
+        assert (
+            f"Run: machikoba agent trust opc.tcp://127.0.0.1:{server.bserver.port}" in caplog.text
+        )
+
+
+async def test_a_renewed_certificate_is_refused_until_somebody_trusts_it(tmp_path, caplog):
+    pin_file = tmp_path / "pins" / "server.der"
+    opcua_security.pin(pin_file, await certificate_in(tmp_path / "old"))
+    more = {
+        "security": "Basic256Sha256",
+        "identity_dir": str(tmp_path / "agent"),
+        "server_certificate": str(pin_file),
+    }
+    async with served(ENCRYPTED, identity=tmp_path / "old") as (server, _):
+        port = server.bserver.port
+        running = reading(port, **more)
+        record = await running.__aenter__()
+        await record.until(lambda: record.good() == {"a": 1.5})
+    renewed = await certificate_in(tmp_path / "new")
+    async with served(ENCRYPTED, identity=tmp_path / "new", port=port):
+        await record.until(lambda: "another certificate than the one trusted" in caplog.text)
+        assert not record.good()
+        assert renewed.fingerprint in caplog.text
+        opcua_security.pin(pin_file, renewed)
+        await record.until(lambda: record.good() == {"a": 1.5})
+        await running.__aexit__(None, None, None)
+
+    refusals = [one for one in caplog.records if "another certificate" in one.getMessage()]
+    assert len(refusals) == 1, "a lasting refusal is said once"
+
+
+@pytest.mark.parametrize(
+    ("policy", "served_as"),
+    [
+        ("Basic256Sha256", ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt),
+        ("Aes128_Sha256_RsaOaep", ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt),
+        ("Aes256_Sha256_RsaPss", ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt),
+    ],
+)
+async def test_each_policy_that_is_safe_works(tmp_path, policy, served_as):
+    await certificate_in(tmp_path / "server")
+    async with (
+        served([served_as], identity=tmp_path / "server") as (server, _),
+        reading(
+            server.bserver.port,
+            security=policy,
+            identity_dir=str(tmp_path / "agent"),
+            server_certificate=str(tmp_path / "server" / "certificate.der"),
+        ) as record,
+    ):
+        await record.until(lambda: record.good() == {"a": 1.5})
+
+
+def test_of_several_processes_that_make_the_identity_the_first_one_counts(tmp_path):
+    folder = tmp_path / "opcua" / "identity"
+    made = opcua_security.make_identity(folder, "urn:machikoba:ota:line-1")
+    before = [one.read_bytes() for one in made]
+
+    assert opcua_security.make_identity(folder, "urn:machikoba:ota:line-1") == made
+    shutil.copytree(folder, tmp_path / "copy")
+    assert [one.read_bytes() for one in made] == before
+    assert sorted(one.name for one in folder.parent.iterdir()) == ["identity"]
+
+
+def test_the_certificate_of_the_agent_is_valid_although_its_clock_was_wrong(tmp_path):
+    file, _ = opcua_security.make_identity(tmp_path / "identity", "urn:machikoba:ota:line-1")
+    own = opcua_security.read_certificate(file.read_bytes())
+
+    assert own.application_uri == "urn:machikoba:ota:line-1"
+    assert own.valid_from == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    assert own.valid_until > dt.datetime(2045, 1, 1, tzinfo=dt.UTC)
+
+
+async def certificate_in(folder):
+    file, _ = await identity_in(folder, "urn:freeopcua:python:server")
+    return opcua_security.read_certificate(file.read_bytes())
 
 
 def secret_file(folder, text):
@@ -279,6 +379,7 @@ async def test_the_user_of_the_configuration_is_the_one_who_reads(tmp_path, pass
             server.bserver.port,
             security="Basic256Sha256",
             identity_dir=str(tmp_path / "agent"),
+            server_certificate=str(tmp_path / "server" / "certificate.der"),
             user="machikoba",
             password_file=str(file),
         ) as record,
