@@ -85,6 +85,8 @@ class Retention(_Strict):
 
     raw_days: int = Field(default=90, ge=1)
     rollup_days: int = Field(default=3650, ge=1)
+    event_days: int = Field(default=90, ge=1)
+    """How long events can be read and are kept for receivers that are away."""
 
 
 class Store(_Strict):

@@ -23,6 +23,9 @@ from hub.access import Access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
+from hub.coordination.events import Events
+from hub.coordination.jobs import Jobs
+from hub.coordination.watch import Watch
 from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import Historian, HistorianUnavailableError, open_historian
 from hub.ingest.pipeline import Pipeline, State, open_inbox
@@ -62,13 +65,25 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         pipeline = _new_pipeline(config, state, historian, stack)
         stream = LiveStream(state.live, now_ms=now_ms, build=build_id())
         pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
-        access = Access(is_open=config.access == "open", public_view=config.public_view)
+        access = _new_access(config, store)
+        access.start()
+        stack.callback(access.stop)
+        events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
+        jobs = _new_jobs(store, state, historian)
         context = _context(
-            state, historian, store=store, access=access, pipeline=pipeline, stream=stream
+            state,
+            historian,
+            store=store,
+            access=access,
+            pipeline=pipeline,
+            stream=stream,
+            events=events,
+            jobs=jobs,
         )
         app = create_app(context, pages)
-        pipeline.start()
-        stack.callback(pipeline.stop)
+        for part in (events, Watch({"jobs": jobs.turn}), pipeline):
+            part.start()
+            stack.callback(part.stop)
         port = listener.getsockname()[1]
         if ready_file is not None:
             tell_port(ready_file, port)
@@ -186,6 +201,11 @@ def _open_store(config: HubConfig) -> Store:
         raise HubError(str(error)) from error
 
 
+def _new_access(config: HubConfig, store: Store) -> Access:
+    is_open = config.access == "open"
+    return Access(store, now_ms=now_ms, is_open=is_open, public_view=config.public_view)
+
+
 def _new_pipeline(
     config: HubConfig, state: State, historian: Historian, stack: ExitStack
 ) -> Pipeline:
@@ -219,6 +239,8 @@ def _context(
     access: Access,
     pipeline: Pipeline,
     stream: LiveStream,
+    events: Events,
+    jobs: Jobs,
 ) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
@@ -237,4 +259,17 @@ def _context(
         stream=stream,
         ready=trouble,
         now_ms=now_ms,
+        events=events,
+        jobs=jobs,
+    )
+
+
+def _new_jobs(store: Store, state: State, historian: Historian) -> Jobs:
+    return Jobs(
+        store,
+        places=state.registry,
+        live=state.live,
+        historian=historian,
+        now_ms=now_ms,
+        new_id=lambda: secrets.token_hex(8),
     )

@@ -60,6 +60,7 @@ VIEWERS: Final = Rule(Door.VIEWERS)
 SEEN: Final = Rule(Door.VIEWERS, at=At.SEEN)
 KNOWN: Final = Rule()
 OPERATE: Final = Rule(roles=frozenset({Role.OPERATOR, Role.PLANNER, Role.SITE_ADMIN}), at=At.OWN)
+WORK: Final = Rule(roles=frozenset({Role.OPERATOR, Role.PLANNER, Role.SITE_ADMIN}))
 PLAN: Final = Rule(roles=frozenset({Role.PLANNER, Role.SITE_ADMIN}))
 PLAN_HERE: Final = Rule(roles=frozenset({Role.PLANNER, Role.SITE_ADMIN}), at=At.OWN)
 OWNER: Final = Rule(roles=frozenset({Role.SITE_ADMIN}), at=At.OWN)
@@ -95,6 +96,16 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", f"{_MACHINE}/signals/{{signal:path}}/history"): SEEN.reading(Group.JOB_DETAIL),
     ("GET", f"{_MACHINE}/timeline"): SEEN.reading(Group.STATUS, Group.STATUS_REASON),
     ("GET", "/api/v1/alarms"): KNOWN,
+    # Events filter each event by the view; jobs know whose they are.
+    ("GET", "/api/v1/events"): KNOWN.reading(
+        Group.CAPACITY_CALENDAR, Group.STATUS_REASON, Group.JOB_DETAIL
+    ),
+    ("GET", "/api/v1/jobs"): KNOWN.reading(Group.JOB_DETAIL),
+    ("GET", "/api/v1/jobs/{job}"): KNOWN.reading(Group.JOB_DETAIL),
+    ("POST", "/api/v1/jobs"): PLAN,
+    ("PUT", "/api/v1/jobs/{job}"): PLAN,
+    ("POST", "/api/v1/jobs/{job}/{action}"): WORK,
+    ("POST", "/api/v1/sites/{site}/jobs/import"): PLAN_HERE,
 }
 
 

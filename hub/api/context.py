@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub.access import Access
+from hub.coordination.events import Events
+from hub.coordination.jobs import Jobs
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
 from hub.registry import Registry
@@ -25,3 +27,5 @@ class Context:
     ready: Callable[[], list[str]]
     now_ms: Callable[[], int]
     access: Access
+    events: Events
+    jobs: Jobs

@@ -1,7 +1,11 @@
 """The hub's parts put together for tests: one place to add a part to."""
 
-from hub.access import Access
+import itertools
+
+from hub.access import Access, Passwords
 from hub.api import Context
+from hub.coordination.events import Events
+from hub.coordination.jobs import Jobs
 from hub.live import Alarms, Counters
 from hub.stream import LiveStream
 
@@ -13,13 +17,28 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         "registry": registry,
         "historian": historian,
         "store": store,
-        "access": Access.open(),
+        "access": Access(store, now_ms=now_ms, is_open=True, passwords=Passwords(log_n=4)),
         "alarms": Alarms(now_ms=now_ms),
         "counters": Counters(),
         "ready": list,
         "now_ms": now_ms,
     }
     parts |= others
+    parts.setdefault("events", Events(store, now_ms=now_ms))
+    parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
     if "stream" not in parts:
         parts["stream"] = LiveStream(live, now_ms=now_ms)
     return Context(**parts)
+
+
+def new_jobs(store, live, registry, historian, now_ms):
+    """Make jobs whose ids count up."""
+    numbers = itertools.count(1)
+    return Jobs(
+        store,
+        places=registry,
+        live=live,
+        historian=historian,
+        now_ms=now_ms,
+        new_id=lambda: f"job{next(numbers)}",
+    )
