@@ -24,17 +24,18 @@ async def serve(machines: int, ready_file: Path) -> None:
     fleet.beat()
     stream = LiveStream(fleet.live, now_ms=now_ms)
     folder = free_folder("hub")
+    store = Store.open(f"sqlite:///{folder}/coordination.sqlite")
     context = Context(
         live=fleet.live,
         registry=fleet.registry,
         historian=open_historian(folder, fleet.index, memory_mib=128, raw_days=1, rollup_days=1),
-        store=Store.open(f"sqlite:///{folder}/coordination.sqlite"),
+        store=store,
         alarms=Alarms(now_ms=now_ms),
         counters=Counters(),
         stream=stream,
         ready=list,
         now_ms=now_ms,
-        access=Access.open(),
+        access=Access(store, now_ms=now_ms, is_open=True),
     )
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

@@ -5,6 +5,8 @@ This room knows nothing of HTTP. `hub.api.gate` asks it about every request, onc
 
 from hub.access.access import Access
 from hub.access.caller import ANONYMOUS, LOCAL, Caller, Role
+from hub.access.passwords import Passwords
+from hub.access.recognition import Credential
 from hub.access.rules import RULES, At, Door, Rule, rule_of
 from hub.access.view import EVERYTHING, NOTHING, Grant, Group, Level, View
 
@@ -17,10 +19,12 @@ __all__ = [
     "Access",
     "At",
     "Caller",
+    "Credential",
     "Door",
     "Grant",
     "Group",
     "Level",
+    "Passwords",
     "Role",
     "Rule",
     "View",

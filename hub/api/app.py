@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api import availability, events, health, history, jobs, machines, problems, stream
 from hub.api.context import Context
-from hub.api.gate import Gate, Table
+from hub.api.gate import Gate
+from hub.api.table import Table
 
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),

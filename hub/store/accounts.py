@@ -319,6 +319,13 @@ def drop_codes(tx: Tx, purpose: str) -> None:
     tx.connection.execute(delete(code).where(code.c.purpose == purpose))
 
 
+def holds(tx: Tx, code_sha256: bytes, purpose: str, now_ms: int) -> bool:
+    """Tell whether a code would be taken now."""
+    here = (code.c.code_sha256 == code_sha256) & (code.c.purpose == purpose)
+    expires_ms = tx.connection.scalar(select(code.c.expires_ms).where(here))
+    return expires_ms is not None and now_ms < expires_ms
+
+
 def redeem(tx: Tx, code_sha256: bytes, purpose: str, now_ms: int) -> Code | None:
     """Take a code out: it works once, and not after its time."""
     here = (code.c.code_sha256 == code_sha256) & (code.c.purpose == purpose)
