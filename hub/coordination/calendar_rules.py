@@ -118,10 +118,9 @@ class LocalClock:
             return midnight_ms + minutes * MINUTE_MS
         return self._instant(datetime.fromordinal(day) + timedelta(minutes=minutes))
 
-    def day_of(self, time_ms: int) -> tuple[int, int]:
-        """Give the local day of an instant, and the minutes since its midnight by the clock."""
-        local = datetime.fromtimestamp(time_ms // 1000, self._zone)
-        return local.toordinal(), local.hour * 60 + local.minute
+    def day_of(self, time_ms: int) -> int:
+        """Give the local day of an instant, as an ordinal."""
+        return datetime.fromtimestamp(time_ms // 1000, self._zone).toordinal()
 
     def _midnight_of_even_day(self, day: int) -> int | None:
         """Give a day's first instant, or None when the clock is changed in it or beside it."""
@@ -164,6 +163,7 @@ class Expansion:
 
     Args:
         layers: nearest first.
+        zone: whose clock production days begin by.
         is_holiday: tells whether a day (an ordinal) is a public holiday; None where none are kept.
         day_start_min: production-day start, minutes after midnight.
         units: how many units the machine has; rules may give fewer, never more.
@@ -174,6 +174,7 @@ class Expansion:
         self,
         layers: Sequence[Layer],
         *,
+        zone: ZoneInfo,
         is_holiday: Callable[[int], bool] | None,
         day_start_min: int,
         units: int = 1,
@@ -183,7 +184,8 @@ class Expansion:
         self._day_start_min = day_start_min
         self._units = units
         self._layers = [(layer.calendar, clocks(layer.zone)) for layer in layers]
-        self._own_clock = self._layers[0][1] if self._layers else None
+        self._day_clock = clocks(zone)
+        self.zone = zone
 
     def windows(self, from_ms: int, to_ms: int) -> list[Window]:
         """Give windows that cover [from_ms, to_ms) without gap or overlap, in order."""
@@ -237,17 +239,15 @@ class Expansion:
         )
 
     def days(self, from_ms: int, to_ms: int) -> list[ProductionDay]:
-        """Give the production days that touch [from_ms, to_ms), whole; none without a layer."""
-        if self._own_clock is None or from_ms >= to_ms:
-            return []
-        first = self._own_clock.day_of(from_ms)[0] - SPAN_DAYS
-        last = self._own_clock.day_of(to_ms)[0] + SPAN_DAYS
-        days = (self._production_day(day, self._own_clock) for day in range(first, last + 1))
-        return [
-            ProductionDay(date.fromordinal(day), start_ms, end_ms)
-            for day, (start_ms, end_ms) in zip(range(first, last + 1), days, strict=True)
-            if start_ms < end_ms and start_ms < to_ms and end_ms > from_ms
-        ]
+        """Give the production days that touch [from_ms, to_ms), whole, schedule or not."""
+        first = self._day_clock.day_of(from_ms) - SPAN_DAYS
+        last = self._day_clock.day_of(to_ms) + SPAN_DAYS
+        found = []
+        for day in range(first, last + 1):
+            start_ms, end_ms = self._production_day(day, self._day_clock)
+            if start_ms < end_ms and start_ms < to_ms and end_ms > from_ms:
+                found.append(ProductionDay(date.fromordinal(day), start_ms, end_ms))
+        return found
 
     @cached_property
     def _names_work(self) -> bool:

@@ -10,7 +10,17 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect, select
 
-from hub.store import accounts, audit, brokers, directory, events, jobs, reservations, sharing
+from hub.store import (
+    accounts,
+    audit,
+    brokers,
+    calendars,
+    directory,
+    events,
+    jobs,
+    reservations,
+    sharing,
+)
 from hub.store.errors import StoreError, StoreTooNewError
 from hub.store.tables import meta, metadata
 from hub.store.transaction import Tx
@@ -21,7 +31,17 @@ Step = Callable[[Connection], None]
 STEPS: Final[Sequence[Step]] = ()
 """The first one leads from version 1 to version 2."""
 
-DOMAINS: Final = (accounts, audit, brokers, directory, events, jobs, reservations, sharing)
+DOMAINS: Final = (
+    accounts,
+    audit,
+    brokers,
+    calendars,
+    directory,
+    events,
+    jobs,
+    reservations,
+    sharing,
+)
 """The modules that declare tables; named here, so that every store has all of them."""
 
 _VERSION: Final = "schema_version"
