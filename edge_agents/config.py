@@ -78,6 +78,26 @@ _ONE_BASED: Final = re.compile(r"(?P<table>[0134])(?:x?(?P<number>\d{4,5}))", re
 _ONE_BASED_TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 _ONE_BASED_FIRST: Final = {"discrete": 10_001, "input": 30_001, "holding": 40_001}
 _NODE_ID: Final = re.compile(r"(?:(?:nsu=[^;]+|ns=\d{1,5});)?(?:i=\d{1,10}|[sgb]=.+)", re.ASCII)
+BAUD_RATES: Final = (
+    300, 600, 1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 28_800, 38_400, 57_600, 76_800, 115_200,
+    187_500, 230_400, 250_000, 460_800, 500_000, 576_000, 921_600, 1_000_000,
+)  # fmt: skip
+"""What serial devices offer; another number is a slip of the pen."""
+UNITS: Final = range(1, 248)
+"""Device ids on a serial line (Modbus over Serial Line 1.02, section 2.2)."""
+_PARITIES: Final = {
+    "n": "N", "no": "N", "none": "N", "e": "E", "even": "E", "o": "O", "odd": "O",
+}  # fmt: skip
+_ENCODINGS: Final = {
+    "utf-8": "utf-8",
+    "utf8": "utf-8",
+    "ascii": "ascii",
+    "shift-jis": "shift_jis",
+    "sjis": "shift_jis",
+    "cp932": "cp932",
+    "windows-31j": "cp932",
+    "ms932": "cp932",
+}
 _PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%", re.ASCII)
 _RESERVED: Final = "Machikoba/"
 
@@ -152,6 +172,7 @@ class SignalType(StrEnum):
     FLOAT64 = "float64"
     BCD16 = "bcd16"
     BCD32 = "bcd32"
+    BCD64 = "bcd64"
     STRING = "string"
 
     @property
@@ -159,6 +180,14 @@ class SignalType(StrEnum):
         """Registers of 16 bits that one value fills; strings say it by their own length."""
         bits = re.search(r"\d+$", self)
         return max(1, int(bits.group()) // 16) if bits else 1
+
+    @property
+    def counts_to(self) -> int | None:
+        """How many different counts it holds; None for what no machine counts with."""
+        bits = int((re.search(r"\d+$", self) or ["0"])[0])
+        if self.startswith("uint"):
+            return 1 << bits
+        return 10 ** (bits // 4) if self.startswith("bcd") else None
 
 
 _TYPE_SYNONYMS: Final = {
@@ -212,6 +241,8 @@ def _duration(least_ms: int, most_ms: int = DURATION_MS_MAX) -> Callable[[Any], 
 
 
 def _written_ms(duration_ms: int) -> str:
+    if duration_ms == 0:
+        return "0s"
     units = ((one, size) for one, size in reversed(_UNITS_MS.items()) if one != "min")
     unit, size = next((one, size) for one, size in units if duration_ms % size == 0)
     return f"{duration_ms // size}{unit}"
@@ -415,11 +446,52 @@ def _check_policy(value: Any) -> Any:
     return value
 
 
+def _check_port(value: Any) -> str:
+    text = str(value).strip()
+    if not text or any(letter.isspace() for letter in text) or not text.isprintable():
+        raise MistakeError(
+            f"{_shown(value)} is no serial port",
+            "Give its path, e.g. /dev/serial/by-id/usb-…, /dev/ttyUSB0 or COM3",
+        )
+    return text
+
+
+def _check_baud(value: Any) -> int:
+    if value in BAUD_RATES and not isinstance(value, bool):
+        return int(value)
+    hint = ""
+    if isinstance(value, int):
+        hint = f"Did you mean {min(BAUD_RATES, key=lambda rate: abs(rate - value))}? "
+    raise MistakeError(
+        f"{_shown(value)} is no baud rate that serial lines use",
+        f"{hint}Usual are 9600 and 19200",
+    )
+
+
+def _check_parity(value: Any) -> str:
+    parity = _PARITIES.get(str(value).lower())
+    if parity is None:
+        raise MistakeError(f"{_shown(value)} is no parity", "Use N (none), E (even) or O (odd)")
+    return parity
+
+
+def _check_encoding(value: Any) -> str:
+    text = str(value).lower()
+    encoding = _ENCODINGS.get(text.replace("_", "-"))
+    if encoding is None:
+        known = ", ".join(dict.fromkeys(_ENCODINGS.values()))
+        near = difflib.get_close_matches(text, list(_ENCODINGS), n=1)
+        hint = f"Did you mean `{_ENCODINGS[near[0]]}`? " if near else ""
+        raise MistakeError(f"{_shown(value)} is no encoding of texts", f"{hint}Use {known}")
+    return encoding
+
+
 DurationMs = Annotated[int, BeforeValidator(parse_duration)]
 PositiveMs = Annotated[int, BeforeValidator(_duration(1))]
 PeriodMs = Annotated[int, BeforeValidator(_duration(20, 86_400_000))]
 TimeoutMs = Annotated[int, BeforeValidator(_duration(50, 60_000))]
 PromiseMs = Annotated[int, BeforeValidator(_duration(1_000, 86_400_000))]
+PauseMs = Annotated[int, BeforeValidator(_duration(0, 10_000))]
 CommitMs = Annotated[int, BeforeValidator(_duration(0, 10_000))]
 Identifier = Annotated[str, BeforeValidator(_check_id)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
@@ -459,6 +531,35 @@ class Names(_Model):
         return {"en": self.en or self.ja or "", "ja": self.ja or self.en or ""}
 
 
+class CounterConfig(_Model):
+    """How a counter begins anew, so that a roll-over can be told from a reset."""
+
+    width: Annotated[int, Field(ge=4, le=64)] | None = None
+    """Bits that it counts with; unset: those of its type."""
+    rolls_over_at: Annotated[int, Field(ge=2, le=2**64)] | None = None
+    """The number that it shows as 0 again, e.g. 1000000 for six digits."""
+    max_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The fastest that it can count; a larger step at a fall is a reset."""
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if self.width is not None and self.rolls_over_at is not None:
+            raise MistakeError(
+                "says twice where the counter rolls over", "Keep `width:` or `rolls_over_at:`"
+            )
+        return self
+
+
+def _counter(value: Any) -> Any:
+    if isinstance(value, bool):
+        return CounterConfig() if value else None
+    if value is None or isinstance(value, dict | CounterConfig):
+        return value
+    raise MistakeError(
+        f"{_shown(value)} says nothing of a counter", "Write true, or e.g. {width: 16}"
+    )
+
+
 class SignalConfig(_Model):
     """One named quantity of a machine: where it is read, how it is decoded, when it is sent."""
 
@@ -477,6 +578,8 @@ class SignalConfig(_Model):
     byte_order: Order = "big"
     length: Annotated[int, Field(ge=1, le=STRING_BYTES_MAX)] | None = None
     """Strings only: bytes."""
+    encoding: Annotated[str, BeforeValidator(_check_encoding)] | None = None
+    """Strings only: utf-8 (also for ascii), shift_jis or cp932."""
     scale: Number = 1.0
     offset: Number = 0.0
     """Value = raw * scale + offset."""
@@ -485,8 +588,8 @@ class SignalConfig(_Model):
     deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
     max_age_ms: PositiveMs = Field(30_000, alias="max_age")
     """An unchanged value is sent again when the last one sent is this old."""
-    counter: bool = False
-    """Counts up; every step is sent, whatever the deadband."""
+    counter: Annotated[CounterConfig | None, BeforeValidator(_counter)] = None
+    """Counts up; every step is sent, whatever the deadband. Says how wide it is if need be."""
     counts: Literal["good", "scrap"] | None = None
     """The counter counts good parts or scrap."""
     cycle_time: bool = False
@@ -529,14 +632,27 @@ class SignalConfig(_Model):
             yield "a string needs its length", "Add `length:` in bytes, e.g. length: 16"
         if self.type is not SignalType.STRING and self.length is not None:
             yield f"the length of {self.type} is fixed", "Remove `length:`"
+        if self.type is not SignalType.STRING and self.encoding is not None:
+            yield f"{self.type} has no encoding", "Remove `encoding:` or write type: string"
         if self.counts is not None and self.datatype == "string":
             yield "text cannot count parts", "Remove `counts:` or give a number's type"
+        yield from self._counter_mistakes()
         if self.cycle_time and self.counts != "good":
             yield "cycle times need a counter of good parts", "Add `counts: good`"
         if self.min is not None and self.max is not None and self.min > self.max:
             yield f"min {self.min:g} is above max {self.max:g}", "Exchange the two"
         if self.scale == 0.0:
             yield "scale 0 makes every value the same", "Give another scale, 1 is none"
+
+    def _counter_mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.counter and self.datatype in {"string", "boolean"}:
+            yield f"a {self.datatype} cannot count", "Remove `counter:` or give a number's type"
+        most, rolls_over_at = self.type.counts_to, self.rolls_over_at
+        if most is not None and rolls_over_at is not None and rolls_over_at > most:
+            yield (
+                f"{self.type} ends at {most - 1}, before the counter rolls over",
+                "Correct `type:`, or the counter's `width:` or `rolls_over_at:`",
+            )
 
     def _register_mistakes(self) -> Iterator[tuple[str, str]]:
         register = self.source
@@ -557,13 +673,31 @@ class SignalConfig(_Model):
         return self.type.words if self.length is None else (self.length + 1) // 2
 
     @property
+    def rolls_over_at(self) -> int | None:
+        """The raw number that the counter shows as 0 again; None if it never does, or no counter.
+
+        Unsigned and decimal counters use their whole type unless something else is said.
+        """
+        if not self.counter and self.counts is None:
+            return None
+        said = self.counter or CounterConfig()
+        if said.width is not None:
+            return 1 << said.width
+        return said.rolls_over_at or (None if self.source is None else self.type.counts_to)
+
+    @property
+    def max_per_s(self) -> float | None:
+        """The fastest that the counter can count, if that was said."""
+        return None if self.counter is None else self.counter.max_per_s
+
+    @property
     def datatype(self) -> Literal["double", "boolean", "string", "int64"]:
         """How the value travels: numbers as doubles, unless a double would lose digits."""
         if self.enum is not None or self.type is SignalType.STRING:
             return "string"
         if self.type is SignalType.BOOL:
             return "boolean"
-        if self.type in {SignalType.INT64, SignalType.UINT64}:
+        if self.type in {SignalType.INT64, SignalType.UINT64, SignalType.BCD64}:
             return "int64" if self.scale == 1.0 and self.offset == 0.0 else "double"
         return "double"
 
@@ -688,9 +822,19 @@ StateRules = Annotated[
 
 
 class ModbusConfig(_Model):
-    """How a machine is reached over Modbus TCP. Machines of one address share its line."""
+    """How a machine is reached over Modbus. Machines of one address or port share its line."""
 
-    tcp: Annotated[InstanceOf[Endpoint], BeforeValidator(parse_endpoint)]
+    tcp: Annotated[InstanceOf[Endpoint], BeforeValidator(parse_endpoint)] | None = None
+    """Modbus TCP: the machine, or a gateway with many units behind it."""
+    rtu_tcp: Annotated[InstanceOf[Endpoint], BeforeValidator(parse_endpoint)] | None = None
+    """Serial frames through TCP, as gateways in transparent mode speak."""
+    serial: Annotated[str, BeforeValidator(_check_port)] | None = None
+    """Modbus RTU: the port, best by its name below /dev/serial/by-id."""
+    baud: Annotated[int, BeforeValidator(_check_baud)] | None = None
+    parity: Annotated[Literal["N", "E", "O"], BeforeValidator(_check_parity)] = "N"
+    stop_bits: Literal[1, 2] = 1
+    pause_ms: PauseMs = Field(0, alias="pause")
+    """Between an answer and the next question, for devices that need a rest."""
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
     timeout_ms: TimeoutMs = Field(1_000, alias="timeout")
     max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
@@ -699,15 +843,35 @@ class ModbusConfig(_Model):
     """Words in one request."""
     one_request_per_signal: bool = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_serial(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "serial" in value:
-            raise MistakeError(
-                "serial lines are not supported by this version",
-                "Put a Modbus TCP gateway on the line and give its address as `tcp:`",
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for cause, remedy in self._mistakes():
+            raise MistakeError(cause, remedy)
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        ways = [one for one in ("tcp", "rtu_tcp", "serial") if getattr(self, one) is not None]
+        if not ways:
+            yield "says not where the machine is", "Add `tcp:`, `rtu_tcp:` or `serial:`"
+        if len(ways) > 1:
+            yield f"has both {ways[0]} and {ways[1]}", "Keep the one by which the machine is read"
+        only_serial = {"baud", "parity", "stop_bits"} & self.model_fields_set
+        if self.serial is None and only_serial:
+            yield f"{min(only_serial)} is only for `serial:`", f"Remove `{min(only_serial)}:`"
+        if self.serial is not None and self.baud is None:
+            yield (
+                "a serial line needs its baud rate",
+                "Add `baud:`, e.g. baud: 9600; the machine's manual or display tells it",
             )
-        return value
+        if self.tcp is None and self.device_id not in UNITS:
+            yield f"no unit of a serial line is number {self.device_id}", "Give 1…247"
+
+    @property
+    def way(self) -> str:
+        """Say where the machine is, as it was written."""
+        if self.serial is not None:
+            return f"{self.serial} {self.baud}-8-{self.parity}-{self.stop_bits}"
+        return str(self.tcp) if self.tcp is not None else f"rtu {self.rtu_tcp}"
 
 
 class OpcuaConfig(_Model):
@@ -992,6 +1156,25 @@ class AgentConfig(AgentSettings):
         for again in sorted(repeated_ids(ids)):
             places = " and ".join(str(at) for at, one in enumerate(ids, 1) if one == again)
             raise MistakeError(f"the machines {places} are both {again!r}", "Rename one of them")
+        return machines
+
+    @field_validator("machines")
+    @classmethod
+    def _one_line_one_way(cls, machines: tuple[MachineConfig, ...]) -> tuple[MachineConfig, ...]:
+        """Refuse two ways of talking on one line: one of them would not be understood."""
+        known: dict[str, MachineConfig] = {}
+        for machine in machines:
+            if machine.modbus is None:
+                continue
+            modbus = machine.modbus
+            place = str(modbus.serial or modbus.tcp or modbus.rtu_tcp)
+            first = known.setdefault(place, machine)
+            if first.modbus is not None and first.modbus.way != modbus.way:
+                raise MistakeError(
+                    f"{first.id} and {machine.id} share the line {place}, but one says"
+                    f" {first.modbus.way} and the other {modbus.way}",
+                    "Give all machines of a line the same settings",
+                )
         return machines
 
     def completed(self) -> Self:

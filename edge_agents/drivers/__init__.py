@@ -4,23 +4,31 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from edge_agents.config import (
     AgentConfig,
-    Endpoint,
     MachineConfig,
     ModbusConfig,
     OpcuaConfig,
     SignalConfig,
 )
 from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
+from edge_agents.drivers.frames import answer_bytes
 from edge_agents.drivers.isolation import COMMAND, IsolatedServer, Nursery
 from edge_agents.drivers.line import Line, LineMachine
-from edge_agents.drivers.modbus import over_tcp
+from edge_agents.drivers.modbus import (
+    RTU_BYTES,
+    ModbusTransport,
+    over_serial,
+    over_tcp,
+    rtu_over_tcp,
+)
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.registers import (
+    Block,
     Kind,
     Limits,
     PlanSummary,
@@ -29,6 +37,7 @@ from edge_agents.drivers.registers import (
     plan,
     summary,
 )
+from edge_agents.drivers.serial_port import SerialSettings
 from gateway.model import Quality, Reason, Sample
 
 __all__ = [
@@ -40,13 +49,14 @@ __all__ = [
     "line_plans",
     "opcua_server",
     "open_drivers",
+    "open_transport",
     "read_once",
 ]
 
 SPREAD_S: Final = 0.1
 """Lines begin within this time of each other: together enough to share commits, not in one jolt."""
 REQUEST_MS: Final = 10.0
-"""What one Modbus TCP request takes a controller, for want of a measurement."""
+"""What one request takes a controller beside its time on the line, for want of a measurement."""
 
 
 def open_drivers(
@@ -66,15 +76,33 @@ def open_drivers(
     by_line = _by_line(config.machines)
     lines = [
         Line(
-            over_tcp(endpoint.host, endpoint.port),
+            open_transport(machines[0][1]),
             [_line_machine(machine, modbus) for machine, modbus in machines],
             now_ms=now_ms,
             rng=rng,
             phase_s=SPREAD_S * index / len(by_line),
         )
-        for index, (endpoint, machines) in enumerate(by_line.items())
+        for index, machines in enumerate(by_line.values())
     ]
     return [*servers, *lines]
+
+
+def open_transport(modbus: ModbusConfig) -> ModbusTransport:
+    """Make the way to a machine's line. Nothing is connected yet."""
+    pause_s = modbus.pause_ms / 1_000
+    if modbus.serial is not None:
+        return over_serial(_serial_settings(modbus), pause_s=pause_s)
+    if modbus.rtu_tcp is not None:
+        return rtu_over_tcp(modbus.rtu_tcp.host, modbus.rtu_tcp.port, pause_s=pause_s)
+    if modbus.tcp is None:
+        raise ValueError("no address")  # the configuration does not let this happen
+    return over_tcp(modbus.tcp.host, modbus.tcp.port, pause_s=pause_s)
+
+
+def _serial_settings(modbus: ModbusConfig) -> SerialSettings:
+    if modbus.serial is None or modbus.baud is None:
+        raise ValueError("no serial line")  # the configuration does not let this happen
+    return SerialSettings(modbus.serial, modbus.baud, modbus.parity, modbus.stop_bits)
 
 
 async def read_once(
@@ -120,13 +148,23 @@ async def read_once(
 def line_plans(config: AgentConfig) -> dict[str, PlanSummary]:
     """Say per Modbus line what the configuration asks of it, for ``machikoba agent check``."""
     plans: dict[str, PlanSummary] = {}
-    for endpoint, machines in _by_line(config.machines).items():
+    for way, machines in _by_line(config.machines).items():
         blocks = []
         for machine, modbus in machines:
             line_machine = _line_machine(machine, modbus)
             blocks += plan(line_machine.signals, line_machine.limits)
-        plans[f"modbus {endpoint}"] = summary(blocks, REQUEST_MS)
+        plans[f"modbus {way}"] = summary(blocks, partial(_request_ms, machines[0][1]))
     return plans
+
+
+def _request_ms(modbus: ModbusConfig, block: Block) -> float:
+    """Return what one request takes: the machine's own time, the pause, and bytes on a wire."""
+    own_ms = REQUEST_MS + modbus.pause_ms
+    if modbus.serial is None:
+        return own_ms
+    settings = _serial_settings(modbus)
+    wire_s = settings.airtime_s(RTU_BYTES + answer_bytes(block)) + 2 * settings.gap_s
+    return own_ms + wire_s * 1_000
 
 
 def _servers(config: AgentConfig) -> list[Server]:
@@ -194,11 +232,12 @@ def _text(path: Path | None) -> str | None:
 
 def _by_line(
     machines: Iterable[MachineConfig],
-) -> dict[Endpoint, list[tuple[MachineConfig, ModbusConfig]]]:
-    lines: dict[Endpoint, list[tuple[MachineConfig, ModbusConfig]]] = {}
+) -> dict[str, list[tuple[MachineConfig, ModbusConfig]]]:
+    """Collect the machines of each line, by what reaches it."""
+    lines: dict[str, list[tuple[MachineConfig, ModbusConfig]]] = {}
     for machine in machines:
         if machine.modbus is not None:
-            lines.setdefault(machine.modbus.tcp, []).append((machine, machine.modbus))
+            lines.setdefault(machine.modbus.way, []).append((machine, machine.modbus))
     return lines
 
 
@@ -223,6 +262,7 @@ def _register_signal(name: str, signal: SignalConfig) -> RegisterSignal:
         kind=Kind(signal.type),
         bit=register.bit,
         length_bytes=signal.length or 0,
+        encoding=signal.encoding or "utf-8",
         word_order=signal.word_order,
         byte_order=signal.byte_order,
         scale=signal.scale,
@@ -232,6 +272,8 @@ def _register_signal(name: str, signal: SignalConfig) -> RegisterSignal:
         minimum=signal.min,
         maximum=signal.max,
         period_ms=signal.every_ms,
+        rolls_over_at=signal.rolls_over_at,
+        max_per_s=signal.max_per_s,
     )
 
 

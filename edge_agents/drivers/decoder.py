@@ -5,6 +5,7 @@ however many signals it holds. Values in another order than ABCD are put right b
 of the answer's bytes beforehand. Only signals that overlap others need a second layer.
 """
 
+import codecs
 import math
 import struct
 from collections.abc import Callable, Sequence
@@ -31,7 +32,9 @@ _FORMATS: Final = {
     Kind.FLOAT64: "d",
     Kind.BCD16: "H",
     Kind.BCD32: "I",
+    Kind.BCD64: "Q",
 }
+_DECIMALS: Final = frozenset({Kind.BCD16, Kind.BCD32, Kind.BCD64})
 _FLOATS: Final = {Kind.FLOAT16: ">e", Kind.FLOAT32: ">f"}
 _EXACT_MAX: Final = 2**53
 """Above this a double no longer holds every whole number."""
@@ -125,11 +128,11 @@ def conversion(signal: RegisterSignal) -> Step | None:
     The result never raises for a value of the signal's kind.
     """
     if signal.kind is Kind.STRING:
-        return _text_step(signal.length_bytes)
+        return _text_step(signal.length_bytes, signal.encoding)
     if signal.kind is Kind.BOOL:
         return _bool_step(signal)
     step = number_step(signal)
-    if signal.kind in {Kind.BCD16, Kind.BCD32}:
+    if signal.kind in _DECIMALS:
         return _bcd_step(step)
     return step
 
@@ -160,18 +163,6 @@ def number_step(signal: Meaning) -> Step | None:
         return (value, Reason.NONE) if low <= value <= high else (None, Reason.RANGE)
 
     return step
-
-
-def counted(previous: int, current: int, width_bits: int) -> int:
-    """Return by how much a counter of `width_bits` rose between two readings.
-
-    A counter that fell has rolled over if that explains the fall by less than half of its range;
-    otherwise it was reset, and has counted `current` since.
-    """
-    if current >= previous:
-        return current - previous
-    rolled = current - previous + (1 << width_bits)
-    return rolled if rolled < 1 << (width_bits - 1) else current
 
 
 def _sample(name: str, raw: Any, step: Step | None, time_ms: int) -> Sample:
@@ -259,13 +250,16 @@ def _bool_step(signal: RegisterSignal) -> Step | None:
     return step
 
 
-def _text_step(length_bytes: int) -> Step:
+def _text_step(length_bytes: int, encoding: str) -> Step:
+    """Read up to the first zero byte; a field may end in the middle of a character."""
+    decoder = codecs.getincrementaldecoder(encoding)
+
     def step(raw: bytes) -> Outcome:
+        written, end, _ = raw[:length_bytes].partition(b"\0")
         try:
-            text = raw[:length_bytes].decode("utf-8")
+            text = decoder().decode(written, bool(end)).rstrip()
         except UnicodeDecodeError:
             return None, Reason.GARBLED
-        text = text.split("\0", 1)[0].rstrip()
         return (text, Reason.NONE) if text.isprintable() else (None, Reason.GARBLED)
 
     return step

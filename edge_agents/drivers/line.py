@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from edge_agents.drivers.bisection import LAST_RETEST_S, Change, Group
 from edge_agents.drivers.breaker import Backoff, Breaker
+from edge_agents.drivers.counters import Counters
 from edge_agents.drivers.decoder import Decoder, GarbledError
 from edge_agents.drivers.driver import Deliver, DriverStatus, UnitStatus, obey_cancellation
 from edge_agents.drivers.frames import Refusal
@@ -111,6 +112,7 @@ class _Machine:
     unit: "_Unit"
     presence: Presence
     groups: list[Group]
+    counters: Counters
     polls: dict[Block, _Poll] = field(default_factory=dict)
 
 
@@ -225,7 +227,8 @@ class Line:
             now_ms=self._now_ms,
             monotonic=self._monotonic,
         )
-        machine = _Machine(config, unit, presence, groups)
+        counters = Counters(config.machine, config.signals)
+        machine = _Machine(config, unit, presence, groups, counters)
         unit.machines.append(machine)
         for group in groups:
             for block in group.blocks:
@@ -329,7 +332,7 @@ class Line:
             return
         self._heard(poll)
         poll.busy = 0
-        poll.machine.presence.read(at_ms, samples)
+        poll.machine.presence.read(at_ms, poll.machine.counters.followed(samples))
         self._follow(poll, poll.group.answered(poll.block))
 
     def _heard(self, poll: _Poll) -> None:

@@ -255,7 +255,7 @@ def over_tcp(host: str, port: int, *, pause_s: float = 0.0) -> ModbusTransport:
 def rtu_over_tcp(host: str, port: int, *, pause_s: float = 0.0) -> ModbusTransport:
     """Make a transport of serial frames through a TCP connection, as simple gateways want it."""
     transport = ModbusTransport(TcpLink(host, port), RtuFraming, Pace(pause_s))
-    transport.name = f"modbus rtu {host}:{port}"
+    transport.name = transport.name.replace("modbus ", "modbus rtu ", 1)
     return transport
 
 

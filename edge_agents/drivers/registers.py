@@ -4,7 +4,7 @@ Limits are those of the Modbus Application Protocol 1.1b3, sections 6.1 to 6.4: 
 or 125 words in one read. Addresses are protocol addresses, counted from 0.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -48,6 +48,7 @@ class Kind(StrEnum):
     FLOAT64 = "float64"
     BCD16 = "bcd16"
     BCD32 = "bcd32"
+    BCD64 = "bcd64"
     STRING = "string"
 
 
@@ -59,6 +60,7 @@ _WORDS: Final = {
     Kind.INT64: 4,
     Kind.UINT64: 4,
     Kind.FLOAT64: 4,
+    Kind.BCD64: 4,
 }
 
 
@@ -78,6 +80,8 @@ class RegisterSignal:
     """One bit of the word, 0 the lowest; its kind is bool."""
     length_bytes: int = 0
     """Strings only."""
+    encoding: str = "utf-8"
+    """Strings only: a codec of Python that keeps a zero byte for the end of the text."""
     word_order: Order = "big"
     byte_order: Order = "big"
     scale: float = 1.0
@@ -90,6 +94,10 @@ class RegisterSignal:
     maximum: float | None = None
     """Plausible range of the scaled value."""
     period_ms: int = 1_000
+    rolls_over_at: int | None = None
+    """Counters only: the raw number that is shown as 0 again."""
+    max_per_s: float | None = None
+    """Counters only: the fastest that the raw number can rise."""
 
     @property
     def size(self) -> int:
@@ -189,11 +197,12 @@ def halves(block: Block) -> tuple[Block, Block]:
     return block_of(signals[:cut]), block_of(signals[cut:])
 
 
-def summary(blocks: Sequence[Block], request_ms: float) -> PlanSummary:
-    """Say what the blocks ask of a line on which one request takes `request_ms`."""
+def summary(blocks: Sequence[Block], request_ms: Callable[[Block], float]) -> PlanSummary:
+    """Say what the blocks ask of a line, on which `request_ms` tells what each one takes."""
     rate = sum(1_000 / block.period_ms for block in blocks)
     addresses = sum(block.count for block in blocks)
-    return PlanSummary(len(blocks), addresses, rate, rate * request_ms / 1_000)
+    utilisation = sum(request_ms(block) / block.period_ms for block in blocks)
+    return PlanSummary(len(blocks), addresses, rate, utilisation)
 
 
 def _order(signal: RegisterSignal) -> tuple[int, str, int, int, str]:

@@ -7,6 +7,7 @@ The generated inputs are checked against plain slicing and `struct`, not against
 own way of compiling a block.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -16,13 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_agents.drivers.decoder import Decoder, GarbledError, counted
+from edge_agents.drivers.decoder import Decoder, GarbledError
 from edge_agents.drivers.registers import Kind, RegisterSignal, Table, block_of
 from gateway.model import Quality, Reason
 
 CASES = Path(__file__).parents[2] / "cases"
 INPUTS = 1_000_000 if os.environ.get("MACHIKOBA_FUZZ") else 20_000
 ANSWERS_PER_BLOCK = 10
+DECIMALS = {Kind.BCD16, Kind.BCD32, Kind.BCD64}
+ENCODINGS = ["utf-8", "ascii", "shift_jis", "cp932"]
 FORMS = {
     Kind.INT16: "h",
     Kind.UINT16: "H",
@@ -80,6 +83,7 @@ def random_signal(rng, index):
         kind=kind,
         bit=rng.randrange(16) if kind is Kind.BOOL and rng.random() < 0.7 else None,
         length_bytes=rng.randrange(1, 21) if kind is Kind.STRING else 0,
+        encoding=rng.choice(ENCODINGS),
         word_order=rng.choice(["big", "little"]),
         byte_order=rng.choice(["big", "little"]),
         scale=rng.choice([1.0, 1.0, 0.1, -2.5, 1e300, 1 / 3]),
@@ -144,10 +148,28 @@ def check(signal, start, data, sample):
     elif signal.kind is Kind.BOOL and not signal.words_for:
         word = int.from_bytes(raw, "big")
         assert sample.value == (word != 0 if signal.bit is None else bool(word >> signal.bit & 1))
-    elif signal.kind in {Kind.BCD16, Kind.BCD32} and not raw.hex().isdecimal():
+    elif signal.kind in DECIMALS and not raw.hex().isdecimal():
         assert sample.reason is Reason.GARBLED
-    elif signal.kind in {Kind.BCD16, Kind.BCD32}:
+    elif signal.kind in DECIMALS:
         check_number(signal, int(raw.hex()), sample)
+    elif signal.kind is Kind.STRING:
+        check_text(signal, raw[: signal.length_bytes], sample)
+
+
+def check_text(signal, raw, sample):
+    """A text is what the shortest cut of it means that leaves no half character."""
+    written, zero, _ = raw.partition(b"\0")
+    cuts = [written] if zero else [written[: len(written) - cut] for cut in range(4)]
+    meant = []
+    for cut in cuts:
+        with contextlib.suppress(UnicodeDecodeError):
+            meant.append((cut, cut.decode(signal.encoding).rstrip()))
+    if sample.quality is Quality.GOOD:
+        assert sample.value in [text for _, text in meant]
+        assert sample.value.isprintable()
+    else:
+        assert sample.reason is Reason.GARBLED
+        assert not any(cut == written and text.isprintable() for cut, text in meant)
 
 
 def decode_generated(inputs, seed):
@@ -187,19 +209,3 @@ def test_an_answer_of_another_length_is_garbled_and_nothing_else(length):
 
     with pytest.raises(GarbledError):
         decoder.decode(bytes(length), 1)
-
-
-@pytest.mark.parametrize(
-    ("previous", "current", "width", "step"),
-    [
-        (10, 12, 16, 2),
-        (10, 10, 16, 0),
-        (65_530, 4, 16, 10),
-        (4_294_967_295, 0, 32, 1),
-        (60_000, 3, 16, 5_539),
-        (1_000, 3, 16, 3),
-        (40_000_000, 7, 32, 7),
-    ],
-)
-def test_a_counter_that_falls_has_rolled_over_or_begun_anew(previous, current, width, step):
-    assert counted(previous, current, width) == step

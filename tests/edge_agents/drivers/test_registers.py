@@ -168,7 +168,7 @@ def test_what_no_request_can_hold_is_refused_by_name(signal):
 def test_the_summary_says_how_busy_the_line_will_be():
     blocks = plan([word("a", 0, period_ms=500), word("b", 500, period_ms=1_000)], Limits())
 
-    found = summary(blocks, request_ms=50)
+    found = summary(blocks, request_ms=lambda _: 50)
 
     assert (found.requests, found.addresses, found.requests_per_s) == (2, 2, 3.0)
     assert found.utilisation == pytest.approx(0.15)
