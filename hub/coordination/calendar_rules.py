@@ -118,6 +118,10 @@ class LocalClock:
             return midnight_ms + minutes * MINUTE_MS
         return self._instant(datetime.fromordinal(day) + timedelta(minutes=minutes))
 
+    def skips(self, first: int, last: int) -> bool:
+        """Tell whether the clock is changed on any of these days, as far as they were asked for."""
+        return any(self._days.get(day, 0) is None for day in range(first, last + 2))
+
     def day_of(self, time_ms: int) -> int:
         """Give the local day of an instant, as an ordinal."""
         return datetime.fromtimestamp(time_ms // 1000, self._zone).toordinal()
@@ -195,13 +199,17 @@ class Expansion:
         steps.sort()
         base = Kind.CLOSED if self._names_work else Kind.UNDEFINED
         nothing = Window(0, 0, base, 0)
+        winners: dict[tuple[int, ...], Window] = {}
         active: list[int] = []
         found: list[Window] = []
         at_ms, place = from_ms, 0
         while place < len(steps) or at_ms < to_ms:
             next_ms = min(steps[place][0], to_ms) if place < len(steps) else to_ms
             if next_ms > at_ms:
-                _append(found, at_ms, next_ms, _winner(active, claims, nothing))
+                holding = tuple(active)
+                if holding not in winners:
+                    winners[holding] = _winner(active, claims, nothing)
+                _append(found, at_ms, next_ms, winners[holding])
                 at_ms = next_ms
             if place == len(steps) or at_ms >= to_ms:
                 break
@@ -298,32 +306,33 @@ class Expansion:
         if rule.valid_until is not None:
             last = min(last, rule.valid_until.toordinal())
         skipped = {day.toordinal() for day in rule.exceptions}
-        start_min, length_min = minutes_of(rule.start), rule.duration_min
-        found: list[tuple[int, Interval]] = []
-        for day in rule.recurrence().days(first, last):
-            if day not in skipped:
-                start_ms = clock.instant(day, start_min)
-                end_ms = clock.instant(day, start_min + length_min)
-                if start_ms < end_ms:
-                    found.append((day, (start_ms, end_ms)))
+        start_min = minutes_of(rule.start)
+        end_min = start_min + rule.duration_min
+        instant = clock.instant
+        found = [
+            (day, (instant(day, start_min), instant(day, end_min)))
+            for day in rule.recurrence().days(first, last)
+            if day not in skipped
+        ]
+        if clock.skips(first, last):
+            found = [(day, held) for day, held in found if held[0] < held[1]]
         if self._is_holiday is None or rule.on_holidays or rule.kind not in _KEEPS_HOLIDAYS:
             return found
-        return self._without_holidays(found, clock)
+        free = [day for day in range(first - 1, last + 2) if self._is_holiday(day)]
+        return self._without(free, found, clock) if free else found
 
-    def _without_holidays(
-        self, found: list[tuple[int, Interval]], clock: LocalClock
+    def _without(
+        self, free: list[int], found: list[tuple[int, Interval]], clock: LocalClock
     ) -> list[tuple[int, Interval]]:
+        """Cut the production days `free` out of occurrences; none reaches further than a day."""
+        cut = [self._production_day(day, clock) for day in free]
+        near = {day + offset for day in free for offset in (-1, 0, 1)}
         kept: list[tuple[int, Interval]] = []
-        for day, interval in found:
-            free = [
-                self._production_day(near, clock)
-                for near in (day - 1, day, day + 1)
-                if self._is_holiday is not None and self._is_holiday(near)
-            ]
-            if free:
-                kept += [(day, part) for part in intervals.subtract([interval], free)]
+        for day, held in found:
+            if day in near:
+                kept += [(day, part) for part in intervals.subtract([held], cut)]
             else:
-                kept.append((day, interval))
+                kept.append((day, held))
         return kept
 
     def _special(

@@ -12,15 +12,14 @@ def holidays_of(country: str | None) -> Callable[[int], bool] | None:
 
     Substitute holidays count (Japan's 振替休日 and 国民の休日). None where none are kept.
     """
-    if country in {None, "none"}:
+    if country is None or country == "none":
         return None
+    return lambda day: day in _year(country, date.fromordinal(day).year)
 
-    @cache
-    def year_of(year: int) -> frozenset[int]:
-        found = holidays.country_holidays(str(country), years=year)
-        return frozenset(day.toordinal() for day in found)
 
-    return lambda day: day in year_of(date.fromordinal(day).year)
+@cache  # what a law says of a year is the same for everybody
+def _year(country: str, year: int) -> frozenset[int]:
+    return frozenset(day.toordinal() for day in holidays.country_holidays(country, years=year))
 
 
 def holidays_between(country: str, first: date, last: date) -> list[tuple[date, str]]:
