@@ -1,5 +1,6 @@
 """Everything that goes wrong, as problem documents with a stable code (RFC 9457)."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class RefusalError(Exception):
         headers: dict[str, str] | None = None,
         *,
         errors: list[dict[str, str]] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -47,6 +49,8 @@ class RefusalError(Exception):
         self.headers = headers or {}
         self.errors = errors
         """Each with a `pointer` to the field and a `detail`."""
+        self.more = more
+        """Members of its own kind of problem."""
 
 
 def not_found(what: str) -> RefusalError:
@@ -73,9 +77,10 @@ def respond(
     *,
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """Write a problem document."""
-    problem = {
+    """Write a problem document; `more` holds members of its own kind of problem."""
+    problem: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -84,6 +89,7 @@ def respond(
     }
     if errors:
         problem["errors"] = errors
+    problem |= more or {}
     return Response(orjson.dumps(problem), status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -93,7 +99,14 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RefusalError)
     async def refused(_request: Request, error: RefusalError) -> Response:
         errors = None if error.errors is None else error.errors[:ERRORS_MAX]
-        return respond(error.status, error.code, error.detail, errors=errors, headers=error.headers)
+        return respond(
+            error.status,
+            error.code,
+            error.detail,
+            errors=errors,
+            headers=error.headers,
+            more=error.more,
+        )
 
     @app.exception_handler(HistorianUnavailableError)
     async def unavailable(_request: Request, error: HistorianUnavailableError) -> Response:

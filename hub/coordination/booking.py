@@ -96,8 +96,8 @@ class Hours(Protocol):
 class Offers(Protocol):
     """Who remembers what a search has offered."""
 
-    def get(self, offer_id: str) -> Sequence[StepRequest] | None:
-        """Give the steps of an offer; None when it is unknown or no longer stands."""
+    def get(self, offer_id: str, view: View) -> Sequence[StepRequest] | None:
+        """Give the steps of an offer; None when it is unknown, over, or made for another view."""
         ...
 
 

@@ -150,7 +150,7 @@ class Holding:
 
     def _plan(self, request: HoldRequest, view: View) -> _Plan:
         """Find out what is asked for, and refuse what no free capacity could make possible."""
-        steps = self._asked(request)
+        steps = self._asked(request, view)
         wrong = mistakes(steps, self._now_ms())
         if wrong:
             raise InvalidError(wrong)
@@ -167,10 +167,10 @@ class Holding:
             raise InvalidError(wrong)
         return plan
 
-    def _asked(self, request: HoldRequest) -> tuple[StepRequest, ...]:
+    def _asked(self, request: HoldRequest, view: View) -> tuple[StepRequest, ...]:
         if request.offer_id is None:
             return request.steps
-        offered = self._offers.get(request.offer_id) if self._offers is not None else None
+        offered = self._offers.get(request.offer_id, view) if self._offers is not None else None
         if not offered:
             raise UnknownError("such offer, or it no longer stands", "body/offer_id")
         return tuple(replace(step, at="body/offer_id") for step in offered)

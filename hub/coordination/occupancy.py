@@ -27,15 +27,17 @@ class Occupancy:
         self.version = -1
         """Of the rows, as last taken over; the same in every process of a hub."""
 
-    def load(self, version: int, taken: Iterable[Taken]) -> None:
-        """Take over everything."""
+    def load(self, version: int, taken: Iterable[Taken]) -> bool:
+        """Take over everything, unless what is known is newer; tell which."""
         grouped: dict[Key, list[Taken]] = {}
         for each in taken:
             grouped.setdefault((each.site, each.machine), []).append(each)
         with self._lock:
-            if version > self.version:
-                self._taken = {key: tuple(found) for key, found in grouped.items()}
-                self.version = version
+            if version < self.version:
+                return False
+            self._taken = {key: tuple(found) for key, found in grouped.items()}
+            self.version = version
+            return True
 
     def follow(self, before: int, after: int, changed: Mapping[Key, Sequence[Taken]]) -> None:
         """Take over some machines, as they are after a commit that led from one version on.

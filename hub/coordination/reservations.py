@@ -6,6 +6,7 @@ it stands or falls as a whole. Who repeats a request with its idempotency key ge
 again, also after the hub was killed in between.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -38,6 +39,9 @@ from hub.store import Store
 from hub.store import reservations as rows
 from hub.store.reservations import Reservation, SeenBy, Status, Wanted
 
+log = logging.getLogger(__name__)
+
+REFRESHES_MAX: Final = 10
 FORGET_MAX: Final = 1000
 FORGET_AFTER_MS: Final = 400 * 86_400_000
 """How long a reservation that is over can still be read."""
@@ -211,9 +215,14 @@ class Reservations:
         return gone
 
     def refresh(self) -> None:
-        """Read everything that takes capacity again, as another process may have changed it."""
-        with self._refreshing, self._store.read() as tx:
-            self._occupancy.load(rows.version(tx), rows.taken(tx, self._now_ms()))
+        """Read everything that takes capacity again: rows were moved, or another process wrote."""
+        with self._refreshing:
+            for _ in range(REFRESHES_MAX):
+                with self._store.read() as tx:
+                    version, taken = rows.version(tx), rows.taken(tx, self._now_ms())
+                if self._occupancy.load(version, taken):
+                    return
+            log.warning("bookings change faster than they can be read; memory may lag")
 
     def _progress(self, id_: str, old: Status, new: Status) -> bool:
         with self._changing() as change:

@@ -325,14 +325,18 @@ def find(tx: Tx, wanted: Wanted, limit: int) -> list[Reservation]:
         asked = asked.where(reservation.c.id < wanted.before)
     if wanted.created_by is not None:
         asked = asked.where(_by(wanted.created_by, wanted.organisation))
-    if wanted.site is not None or wanted.machine is not None:
-        told = (("site", wanted.site), ("machine", wanted.machine))
-        named = [_step.c[name] == value for name, value in told if value is not None]
-        asked = asked.where(_has_step(and_(*named)))
-    if wanted.seen_by is not None:
+    told = ((_step.c.site, wanted.site), (_step.c.machine, wanted.machine))
+    named = [column == value for column, value in told if value is not None]
+    if wanted.seen_by is None:
+        shown = _has_step(*named) if named else None
+    else:
+        # Who owns a site finds by that site only: by another one it would learn where else it goes.
         who = wanted.seen_by
-        at_home = _has_step(_step.c.site.in_(sorted(who.sites))) if who.sites else false()
-        asked = asked.where(or_(_by(who.caller, who.organisation), at_home))
+        at_home = _has_step(*named, _step.c.site.in_(sorted(who.sites))) if who.sites else false()
+        own = _by(who.caller, who.organisation)
+        shown = or_(and_(own, _has_step(*named)) if named else own, at_home)
+    if shown is not None:
+        asked = asked.where(shown)
     return _read(tx, tx.connection.scalars(asked).all())
 
 
@@ -388,13 +392,28 @@ def taken(
     return [Taken(*row[:6], Status(row[6]), row[7]) for row in rows]
 
 
+def worked(
+    tx: Tx, machine: tuple[str, str], from_ms: int, to_ms: int
+) -> list[tuple[int, int, int]]:
+    """Give start, end and units of what was booked of a machine in a span and not given back."""
+    kept = [Status.CONFIRMED.value, Status.RUNNING.value, Status.DONE.value]
+    asked = (
+        select(_segment.c.start_ms, _segment.c.end_ms, _segment.c.units)
+        .join(reservation, reservation.c.id == _segment.c.reservation)
+        .where(_segment.c.site == machine[0], _segment.c.machine == machine[1])
+        .where(_segment.c.end_ms > from_ms, _segment.c.start_ms < to_ms)
+        .where(reservation.c.status.in_(kept))
+    )
+    return [(row[0], row[1], row[2]) for row in tx.connection.execute(asked)]
+
+
 def standing(tx: Tx, machine: tuple[str, str], ends_after_ms: int) -> list[Reservation]:
     """Give the reservations of a machine that take capacity and are not over, oldest first."""
     asked = (
         select(reservation.c.id)
         .where(reservation.c.status.in_([status.value for status in OCCUPYING]))
         .where(reservation.c.ends_ms > ends_after_ms)
-        .where(_has_step(and_(_step.c.site == machine[0], _step.c.machine == machine[1])))
+        .where(_has_step(_step.c.site == machine[0], _step.c.machine == machine[1]))
         .order_by(reservation.c.id)
     )
     return _read(tx, tx.connection.scalars(asked).all())
@@ -403,18 +422,6 @@ def standing(tx: Tx, machine: tuple[str, str], ends_after_ms: int) -> list[Reser
 def version(tx: Tx) -> int:
     """Give the number that grows with every change of any reservation."""
     return tx.connection.scalar(select(_head.c.version).where(_head.c.id == 1)) or 0
-
-
-def move(tx: Tx, old: tuple[str, str], new: tuple[str, str]) -> int:
-    """Let the reservations of a machine follow it to another id; give how many steps did."""
-    moved = 0
-    for table in (_segment, _step):
-        here = and_(table.c.site == old[0], table.c.machine == old[1])
-        there = {"site": new[0], "machine": new[1]}
-        moved = tx.connection.execute(update(table).where(here).values(**there)).rowcount
-    if moved:
-        _touch(tx)
-    return moved
 
 
 def forget(tx: Tx, *, before_ms: int, at_most: int) -> int:
@@ -487,8 +494,8 @@ def _by(caller: str, organisation: str | None) -> Any:
     return mine if organisation is None else or_(mine, reservation.c.organisation == organisation)
 
 
-def _has_step(condition: Any) -> Any:
-    return exists().where(_step.c.reservation == reservation.c.id, condition)
+def _has_step(*conditions: Any) -> Any:
+    return exists().where(_step.c.reservation == reservation.c.id, *conditions)
 
 
 def _read(tx: Tx, ids: Sequence[str]) -> list[Reservation]:
@@ -498,6 +505,8 @@ def _read(tx: Tx, ids: Sequence[str]) -> list[Reservation]:
         steps = _steps(tx, some)
         rows = tx.connection.execute(select(reservation).where(reservation.c.id.in_(some)))
         for row in rows.mappings():
+            if row["id"] not in steps:
+                continue  # its machines were erased this very moment
             own = {name: row[name] for name in _OWN}
             status = Status(row["status"])
             found[row["id"]] = Reservation(**own, status=status, steps=tuple(steps[row["id"]]))
@@ -514,14 +523,15 @@ def _steps(tx: Tx, ids: Sequence[str]) -> dict[str, list[Step]]:
         .where(_step.c.reservation.in_(ids))
         .order_by(_step.c.reservation, _step.c.place, _segment.c.start_ms)
     )
-    steps: dict[str, list[Step]] = {}
+    steps: dict[str, dict[int, Step]] = {}
     for row in tx.connection.execute(asked):
-        own = steps.setdefault(row.reservation, [])
-        if row.place < len(own):
-            own[-1] = replace(own[-1], segments=(*own[-1].segments, (row.start_ms, row.end_ms)))
-        else:
-            own.append(_first(row))
-    return steps
+        own = steps.setdefault(row.reservation, {})
+        known = own.get(row.place)
+        segment = (row.start_ms, row.end_ms)
+        own[row.place] = (
+            _first(row) if known is None else replace(known, segments=(*known.segments, segment))
+        )
+    return {id_: list(own.values()) for id_, own in steps.items()}
 
 
 def _first(row: Row[Any]) -> Step:

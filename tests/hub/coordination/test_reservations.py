@@ -5,7 +5,7 @@ Every test runs on SQLite and, in the system run, on a real PostgreSQL.
 
 import pytest
 
-from hub.access import LOCAL, NOTHING, Grant, Group, Level, View
+from hub.access import EVERYTHING, LOCAL, NOTHING, Grant, Group, Level, View
 from hub.coordination.booking import Action, Alternative
 from hub.coordination.holding import Bounds, new_id
 from hub.coordination.refusals import (
@@ -19,8 +19,7 @@ from hub.coordination.refusals import (
     TooManyError,
     UnknownError,
 )
-from hub.store import events
-from hub.store import reservations as rows
+from hub.store import erasure, events
 from hub.store.reservations import Status, Wanted
 from tests.hub.coordination.bookings import DAY, HOUR, MINUTE, T0, Bookings, person, step
 
@@ -244,9 +243,9 @@ def test_a_machine_of_others_can_be_held_when_its_calendar_is_shared_in_full(boo
 
 def test_an_offer_is_held_as_it_was_made(store):
     class Offers:
-        def get(self, offer_id):
+        def get(self, offer_id, view):
             steps = (step("a", (1, 2)), step("b", (3, 4)))
-            return steps if offer_id == "o-1" else None
+            return steps if offer_id == "o-1" and view is EVERYTHING else None
 
     bookings = Bookings(store, offers=Offers())
     held = bookings.chain(offer_id="o-1")
@@ -518,6 +517,14 @@ def test_events_tell_each_site_of_its_own_machine_and_name_nobody(store, chain):
         assert not {"buyer", "kamata", "A-1"} & set(map(str, event.data.values()))
 
 
+def test_asking_for_a_site_does_not_tell_where_else_a_chain_goes(bookings, chain):
+    find = bookings.reservations.find
+    assert [r.id for r in find(Wanted(site="ota"), OWNER, 10)] == [chain.id]
+    assert find(Wanted(site="suwa"), OWNER, 10) == []
+    assert find(Wanted(machine="press"), OWNER, 10) == []
+    assert [r.id for r in find(Wanted(site="suwa"), BUYER, 10)] == [chain.id]
+
+
 def test_lists_narrow_and_page_from_the_newest_on(bookings):
     made = []
     for hour in range(1, 6):
@@ -613,11 +620,29 @@ def test_what_another_process_booked_is_known_after_the_next_sweep(bookings):
 def test_a_machine_that_gets_another_id_takes_its_bookings_along(bookings, store):
     held = bookings.hold((1, 2))
     with store.write() as tx:
-        assert rows.move(tx, ("ota", "mc-1"), ("suwa", "mc-9")) == 1
-    bookings.reservations.sweep()
+        erasure.rename(tx, ("ota", "mc-1"), ("suwa", "mc-9"))
+        tx.after_commit(bookings.reservations.refresh)
     assert bookings.busy() == []
     assert bookings.busy("mc-9", "suwa") == [(1, 2, 1)]
     assert bookings.reservations.get(held.id, STRANGER).steps[0].machine == "mc-9"
+
+
+def test_a_site_that_is_erased_leaves_the_rest_of_a_chain(bookings, store):
+    steps = (step(name, (n, n + 1), site=site) for n, name, site in CHAIN)
+    held = bookings.chain(*steps)
+    with store.write() as tx:
+        erasure.erase(tx, "suwa", None)
+        tx.after_commit(bookings.reservations.refresh)
+    left = bookings.reservations.get(held.id, LOCAL)
+    assert [(s.machine, len(s.segments)) for s in left.steps] == [("a", 1), ("c", 1)]
+    assert bookings.busy("b", "suwa") == []
+    with store.write() as tx:
+        erasure.erase(tx, "ota", None)
+    with pytest.raises(UnknownError):
+        bookings.reservations.get(held.id, LOCAL)
+
+
+CHAIN = ((1, "a", "ota"), (2, "b", "suwa"), (3, "c", "ota"))
 
 
 def test_ids_are_ulids_and_sort_by_time():
