@@ -11,6 +11,7 @@ from hub.coordination.directory import Capability, MachineEntry, SiteEntry
 from hub.coordination.experience import Experience
 from hub.coordination.ledger import Ledger, Page
 from hub.coordination.matching import Mismatch, Step, match, mismatch
+from hub.coordination.places import kilometre_of
 from hub.coordination.planning import Candidate
 from hub.coordination.present import Presence
 from hub.coordination.taxonomy import Taxonomy
@@ -19,9 +20,6 @@ from hub.live import LiveMachine
 
 CYCLES_MIN: Final = 10
 """Without any planned cycle, so many observed ones make one."""
-MESH_LAT: Final = 30 / 3600
-MESH_LON: Final = 45 / 3600
-"""Cells of the standard grid of JIS X 0410, third level: about one kilometre."""
 _UTC: Final = ZoneInfo("UTC")
 
 
@@ -158,8 +156,7 @@ def shown_place(site: SiteEntry, view: View) -> Place | None:
     """Give where a site is, as exactly as the caller may know: else the middle of its cell."""
     if site.location is None or view.level(site.site, Group.LOCATION_EXACT) >= Level.FULL:
         return site.location
-    lat, lon = site.location
-    return (lat // MESH_LAT + 0.5) * MESH_LAT, (lon // MESH_LON + 0.5) * MESH_LON
+    return kilometre_of(site.location)
 
 
 @cache

@@ -5,6 +5,7 @@ laying work into what is left costs next to nothing. So the first two are kept p
 the calendar, the bookings or the day is another one.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,8 @@ class Page:
     attended: tuple[Interval, ...]
     """When somebody is there."""
     taken: tuple[Taken, ...]
+    number: int = 0
+    """No two pages of a ledger share one: a page is made anew when anything in it changed."""
     made_of: tuple[int, int, int] = (0, 0, 0)
     _free: dict[tuple[int, bool, bool], list[Interval]] = field(default_factory=dict)
     _stretches: list[Stretch] | None = None
@@ -152,6 +155,7 @@ class Ledger:
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._pages: dict[Key, Page] = {}
+        self._numbers = itertools.count(1)
 
     @property
     def version(self) -> int:
@@ -193,6 +197,7 @@ class Ledger:
             maintenance=_spans(told, "maintenance"),
             attended=tuple(normalized((w.start_ms, w.end_ms) for w in working if w.attended)),
             taken=self._taken(entry, from_ms, to_ms),
+            number=next(self._numbers),
             made_of=made_of,
         )
 
