@@ -5,6 +5,7 @@ code with the driver, so that a mistake in an order of words does not cancel its
 """
 
 import asyncio
+import contextlib
 import struct
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,27 +34,44 @@ async def modbus_device(registers):
     }
 
     async def converse(reader, writer):
-        try:
-            while True:
-                head = await reader.readexactly(7)
-                transaction, _, length, unit = struct.unpack(">HHHB", head)
-                pdu = _answer(held, await reader.readexactly(length - 1))
-                writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+        while True:
+            head = await reader.readexactly(7)
+            transaction, _, length, unit = struct.unpack(">HHHB", head)
+            pdu = _answer(held, await reader.readexactly(length - 1))
+            writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
+            await writer.drain()
 
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
-    async with server:
+    async with serving(converse) as port:
+        yield port
+
+
+@asynccontextmanager
+async def serving(converse):
+    """Listen on a free port; every conversation has ended when the context ends."""
+    under_way = {}
+
+    async def until_hung_up(reader, writer):
+        under_way[asyncio.current_task()] = writer
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await converse(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(until_hung_up, "127.0.0.1", 0)
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
         server.close()
+        for writer in under_way.values():
+            writer.close()
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
 
 
 def _answer(held, request):
-    function, first, count = struct.unpack(">BHH", request)
-    table = held.get(TABLES.get(function, ""))
+    table = held.get(TABLES.get(request[0], ""))
     if table is None:
-        return bytes((function | 0x80, 1))
+        return bytes((request[0] | 0x80, 1))
+    function, first, count = struct.unpack(">BHH", request)
     words = [table.get(first + at, 0) for at in range(count)]
     if function in (3, 4):
         return struct.pack(f">BB{count}H", function, 2 * count, *words)
