@@ -18,16 +18,14 @@ from edge_agents.agent.births import BIRTH_BYTES_MAX, birth_bytes
 from edge_agents.agent.loading import ENVIRONMENT_PREFIX, strict
 from edge_agents.config import AgentConfig, MachineConfig
 from edge_agents.drivers import line_plans, read_once
+from edge_agents.first_look.commands import add_commands
 from edge_agents.profiles import Profile, profiles, read_profile
+from edge_agents.terminal import FAILED, GOOD, WRONG_USE, complain, say, table
 from gateway import logs
 from gateway.journal import JournalError
 from gateway.model import Quality, Reason, Sample
 from gateway.settings import SettingsError
 from gateway.states import show
-
-GOOD: Final = 0
-FAILED: Final = 1
-WRONG_USE: Final = 2
 
 UTILISATION_WARNING: Final = 0.7
 UTILISATION_MAX: Final = 1.0
@@ -48,11 +46,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         code: int = words.run(words)
     except SettingsError as error:
-        return _complain(str(error), WRONG_USE)
+        return complain(str(error), WRONG_USE)
     except JournalError as error:
-        return _complain(f"machikoba agent: the outbox cannot be used: {error}", FAILED)
+        return complain(f"machikoba agent: the outbox cannot be used: {error}", FAILED)
     except ModuleNotFoundError as error:
-        return _complain(
+        return complain(
             f"machikoba agent: the package `{error.name}` is not installed. "
             "Install it with: pip install 'machikoba[agent]'",
             WRONG_USE,
@@ -82,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     status = _command(commands, "status", _status, "how the running agent is doing")
     known = _command(commands, "profiles", _profiles, "the devices that are known already")
     known.add_argument("profile", metavar="PROFILE", nargs="?", help="tell all of one of them")
+    add_commands(commands)
     for command in (read, status, known):
         command.add_argument("--json", action="store_true", help="for programs")
     trust = _command(
@@ -120,7 +119,7 @@ def _trust(words: argparse.Namespace) -> int:
             config, words.url, fingerprint=words.fingerprint, yes=words.yes, people=sys.stdin
         )
     except trust.RefusedError as error:
-        return _complain(f"{error}", FAILED)
+        return complain(f"{error}", FAILED)
     return GOOD
 
 
@@ -130,7 +129,7 @@ def _certificate(words: argparse.Namespace) -> int:
     try:
         trust.own_certificate(load(words.config).config)
     except trust.RefusedError as error:
-        return _complain(f"{error}", FAILED)
+        return complain(f"{error}", FAILED)
     return GOOD
 
 
@@ -151,15 +150,15 @@ def _check(words: argparse.Namespace) -> int:
     config = strict(words.config)
     signals = sum(len(machine.signals) for machine in config.machines)
     said = f"{_count(len(config.machines), 'machine')}, {_count(signals, 'signal')}"
-    _say(f"{words.config}: {said}: no mistakes")
+    say(f"{words.config}: {said}: no mistakes")
     code = max(_judge_births(config), _show_plan(config))
     for advice in _advice(config):
-        _say(f"advice: {advice}")
+        say(f"advice: {advice}")
     if words.offline or code != GOOD:
         return code
     _require_packages(config)
     readings = asyncio.run(_read_all(config))
-    _say("")
+    say("")
     return _show_readings(config, readings)
 
 
@@ -167,7 +166,7 @@ def _judge_births(config: AgentConfig) -> int:
     for machine in config.machines:
         size = birth_bytes(machine)
         if size > BIRTH_BYTES_MAX:
-            return _complain(
+            return complain(
                 f"the birth of {machine.id} has {size // 1024} KiB, more than"
                 f" {BIRTH_BYTES_MAX // 1024}: the hub would refuse it. Make two machines of it,"
                 " or give its signals shorter names",
@@ -185,12 +184,12 @@ def _show_plan(config: AgentConfig) -> int:
          f"{plan.utilisation:.0%}{_verdict(plan.utilisation)}")
         for name, plan in plans.items()
     ]  # fmt: skip
-    _say("")
-    _table(("line", "requests", "registers", "rate", "utilisation"), rows)
+    say("")
+    table(("line", "requests", "registers", "rate", "utilisation"), rows)
     busy = [name for name, plan in plans.items() if plan.utilisation > UTILISATION_MAX]
     if busy:
         remedy = "Read less often (`every:`), or allow larger requests (`max_gap:`, `max_read:`)"
-        return _complain(f"{busy[0]} cannot answer that much. {remedy}", WRONG_USE)
+        return complain(f"{busy[0]} cannot answer that much. {remedy}", WRONG_USE)
     return GOOD
 
 
@@ -244,13 +243,13 @@ def _show_readings(config: AgentConfig, readings: Mapping[str, Sequence[Sample]]
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""  # noqa: PLR2004 (as above)
         rows.append((machine.id, _way(machine), f"{len(samples) - len(bad)}/{len(samples)}",
                      f"{few}{more}" if bad else ""))  # fmt: skip
-    _table(("machine", "at", "good", "not read"), rows)
+    table(("machine", "at", "good", "not read"), rows)
     return FAILED if failed else GOOD
 
 
 def _way(machine: MachineConfig) -> str:
     if machine.modbus is not None:
-        return f"{machine.modbus.tcp} device {machine.modbus.device_id}"
+        return f"{machine.modbus.way} device {machine.modbus.device_id}"
     return machine.opcua.url if machine.opcua is not None else ""
 
 
@@ -259,13 +258,11 @@ def _read(words: argparse.Namespace) -> int:
     machine = next((one for one in config.machines if one.id == words.machine), None)
     if machine is None:
         known = ", ".join(one.id for one in config.machines)
-        return _complain(
-            f"there is no usable machine {words.machine!r}. Usable: {known}", WRONG_USE
-        )
+        return complain(f"there is no usable machine {words.machine!r}. Usable: {known}", WRONG_USE)
     _require_packages(config)
     samples = asyncio.run(_read_machine(config, machine.id, words.timeout))
     if words.json:
-        _say(json.dumps([_as_dict(sample, machine) for sample in samples], ensure_ascii=False))
+        say(json.dumps([_as_dict(sample, machine) for sample in samples], ensure_ascii=False))
     else:
         rows = [
             (one.signal, show(one.value), machine.signals[one.signal].unit,
@@ -273,7 +270,7 @@ def _read(words: argparse.Namespace) -> int:
              _clock(one.time_ms))
             for one in samples
         ]  # fmt: skip
-        _table(("signal", "value", "unit", "quality", "read at (UTC)"), rows)
+        table(("signal", "value", "unit", "quality", "read at (UTC)"), rows)
     unread = all(sample.reason in _FAILURES for sample in samples)
     return FAILED if unread else GOOD
 
@@ -293,16 +290,16 @@ def _status(words: argparse.Namespace) -> int:
     config = load(words.config).config
     text = _ask(config.data)
     if text is None:
-        return _complain(f"no agent is running in {config.data}", FAILED)
+        return complain(f"no agent is running in {config.data}", FAILED)
     if words.json:
-        _say(text)
+        say(text)
         return GOOD
     said = json.loads(text)
     _show_session(said)
     _show_outbox(said)
     _show_lines(said)
     for problem in said["disabled"]:
-        _say(f"left out: {problem}")
+        say(f"left out: {problem}")
     return GOOD if said["healthy"] else FAILED
 
 
@@ -311,38 +308,38 @@ def _profiles(words: argparse.Namespace) -> int:
     if words.profile is not None:
         known = [one for one in known if one.slug == words.profile]
         if not known:
-            return _complain(f"there is no profile {words.profile!r}", WRONG_USE)
+            return complain(f"there is no profile {words.profile!r}", WRONG_USE)
     if words.json:
         told = [
             {"profile": one.slug, **one.model_dump(mode="json", by_alias=True)} for one in known
         ]
-        _say(json.dumps(told, ensure_ascii=False))
+        say(json.dumps(told, ensure_ascii=False))
     elif words.profile is None:
         rows = [(one.slug, one.protocol, len(one.signals), one.title.en) for one in known]
-        _table(("profile", "protocol", "signals", "device"), rows)
+        table(("profile", "protocol", "signals", "device"), rows)
     else:
         _show_profile(known[0])
     return GOOD
 
 
 def _show_profile(profile: Profile) -> None:
-    _say(f"{profile.title.en}\n{profile.title.ja}")
-    _say(f"\nsource: {profile.source}")
+    say(f"{profile.title.en}\n{profile.title.ja}")
+    say(f"\nsource: {profile.source}")
     if profile.checked == "document":
-        _say("Written from that document and not yet tried on a device: compare the first reading")
-        _say("with the display, and tell us.")
+        say("Written from that document and not yet tried on a device: compare the first reading")
+        say("with the display, and tell us.")
     if profile.notes:
-        _say(f"notes: {profile.notes}")
+        say(f"notes: {profile.notes}")
     way = "modbus: {tcp: 192.168.10.21, device_id: 1}"
     if profile.protocol == "opcua":
         way = "opcua: {url: opc.tcp://192.168.10.40:4840}"
-    _say(f"\nmachines:\n  - id: my-machine\n    profile: {profile.slug}\n    {way}\n")
+    say(f"\nmachines:\n  - id: my-machine\n    profile: {profile.slug}\n    {way}\n")
     rows = [
         (name, told.get("register") or told.get("node"), told.get("type", "bool"),
          told.get("unit", ""), told.get("every", "1s"))
         for name, told in profile.signals.items()
     ]  # fmt: skip
-    _table(("signal", "at", "type", "unit", "every"), rows)
+    table(("signal", "at", "type", "unit", "every"), rows)
 
 
 def _ask(data: Path) -> str | None:
@@ -360,9 +357,9 @@ def _show_session(said: Mapping[str, Any]) -> None:
     session = said["session"]
     up_s = (said["time_ms"] - said["started_ms"]) / 1000
     hub = session["host"] or "none met yet"
-    _say(f"{said['site']}/{said['agent']}: version {said['version']}, up {_span(up_s)}, "
+    say(f"{said['site']}/{said['agent']}: version {said['version']}, up {_span(up_s)}, "
          f"{_count(said['machines'], 'machine')}")  # fmt: skip
-    _say(f"broker {'connected' if session['connected'] else 'not connected'}; hub {hub}, "
+    say(f"broker {'connected' if session['connected'] else 'not connected'}; hub {hub}, "
          f"{'answering' if session['answered'] else 'not answering'}; "
          f"{session['in_flight']} entries under way, {session['resent']} sent again")  # fmt: skip
 
@@ -370,7 +367,7 @@ def _show_session(said: Mapping[str, Any]) -> None:
 def _show_outbox(said: Mapping[str, Any]) -> None:
     outbox = said["outbox"]
     if not outbox["durable"]:
-        _say(f"outbox NOT WRITABLE: {outbox['trouble']}")
+        say(f"outbox NOT WRITABLE: {outbox['trouble']}")
     if "journal" not in outbox:
         return
     journal = outbox["journal"]
@@ -379,7 +376,7 @@ def _show_outbox(said: Mapping[str, Any]) -> None:
         oldest = f"oldest {_span((said['time_ms'] - journal['oldest_ms']) / 1000)}"
     left = outbox["hours_left"]
     room = "unknown yet" if left is None else _span(left * 3600)
-    _say(f"outbox {journal['unsettled']} entries waiting ({oldest}), "
+    say(f"outbox {journal['unsettled']} entries waiting ({oldest}), "
          f"{journal['bytes'] / 1024**2:.1f} of {journal['bytes_max'] / 1024**2:.0f} MiB; "
          f"the hub may stay away for {room}; "
          f"{journal['dropped_samples']} values given up")  # fmt: skip
@@ -392,8 +389,8 @@ def _show_lines(said: Mapping[str, Any]) -> None:
          f"{line['utilisation']:.0%}", _unit_notes(line["units"]))
         for line in said["lines"]
     ]  # fmt: skip
-    _say("")
-    _table(
+    say("")
+    table(
         ("line", "connected", "round trip", "requests", "time-outs", "refused", "missed",
          "utilisation", "silent machines"), rows,
     )  # fmt: skip
@@ -425,21 +422,3 @@ def _span(duration_s: float) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print columns as wide as their widest cell."""
-    cells = [list(heads), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    for row in cells:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        _say("  ".join(padded).rstrip())
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-
-
-def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"{text}\n")
-    return code
