@@ -47,17 +47,18 @@ class Recognition:
         self.version = 0
         """Grows with every change to an account: who was let in must be asked again."""
 
-    def known(self, shown: Credential) -> Caller | None:
+    def known(self, shown: Credential, *, use: bool = True) -> Caller | None:
         """Tell a caller without asking the store; None when the store must be asked."""
         now_ms = self._now_ms()
         place = (shown.kind, digest(shown.token))
         found = self._known.get(place)
         if found is None or now_ms >= found.until_ms:
             return None
-        self._used[shown.kind, found.account] = now_ms
+        if use:
+            self._used[shown.kind, found.account] = now_ms
         return found.caller
 
-    def find(self, shown: Credential) -> Caller | None:
+    def find(self, shown: Credential, *, use: bool = True) -> Caller | None:
         """Tell a caller from the store; None when the credentials are nobody's, or over."""
         if len(shown.token) > TOKEN_MAX:
             return None
@@ -68,7 +69,8 @@ class Recognition:
         if found is None:
             return None
         with self._lock:
-            self._used[shown.kind, found.account] = now_ms
+            if use:
+                self._used[shown.kind, found.account] = now_ms
             if version == self.version:  # else it may have been revoked meanwhile
                 place = (shown.kind, digest(shown.token))
                 until_ms = min(found.until_ms, now_ms + RECHECK_MS)

@@ -21,6 +21,9 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from gateway.model import Connectivity, State
+from hub.access import EVERYTHING, View
+from hub.access.masks import all_shown, place, shows_free
+from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import RefusalError, documented
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
@@ -33,7 +36,7 @@ FRESH_MS: Final = 100
 """A list at most this old is served again even if something changed since."""
 ENCODED_MAX_MS: Final = 1000
 """A list is encoded anew after this long even if nothing changed: validity ends by the clock."""
-CACHED_QUERIES_MAX: Final = 64
+CACHED_QUERIES_MAX: Final = 256
 EARTH_RADIUS_KM: Final = 6371.0088
 """Mean radius (IUGG)."""
 
@@ -50,7 +53,8 @@ class Item(BaseModel):
     since: str | None
     reason: str | None
     connectivity: Connectivity
-    free_now: bool
+    free_now: bool | None
+    """Null when the owner does not show it."""
     read_at: str | None
     valid_until: str | None
 
@@ -90,19 +94,26 @@ class Lists:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._cache: OrderedDict[Filter, Encoded] = OrderedDict()
+        self._cache: OrderedDict[tuple[Filter, str], Encoded] = OrderedDict()
 
-    def get(self, wanted: Filter) -> Encoded:
-        """Give the answer to a query, encoded at most `FRESH_MS` before the last change."""
+    def get(self, wanted: Filter, view: View = EVERYTHING) -> Encoded:
+        """Give the answer to a query, encoded at most `FRESH_MS` before the last change.
+
+        Callers who see the same share one answer.
+        """
+        asked = (wanted, view.fingerprint)
         now_ms, version = self._context.now_ms(), self._context.live.version
-        held = self._cache.get(wanted)
+        held = self._cache.get(asked)
         if held is not None:
             age_ms = now_ms - held.encoded_ms
             if 0 <= age_ms < (ENCODED_MAX_MS if held.version == version else FRESH_MS):
                 return held
-        fresh = encode(select(self._context, wanted, now_ms), wanted.limit, now_ms, version)
-        self._cache[wanted] = fresh
-        self._cache.move_to_end(wanted)
+        found = select(self._context, wanted, now_ms, view)
+        items = [item(self._context, m, view, now_ms) for m in found[: wanted.limit]]
+        more = write_cursor(found[wanted.limit - 1]) if len(found) > wanted.limit else None
+        fresh = encode({"items": items, "next": more}, now_ms, version)
+        self._cache[asked] = fresh
+        self._cache.move_to_end(asked)
         if len(self._cache) > CACHED_QUERIES_MAX:
             self._cache.popitem(last=False)
         return fresh
@@ -120,6 +131,7 @@ def routes(context: Context) -> APIRouter:
     )
     async def availability(
         request: Request,
+        view: ViewOf,
         *,
         site: Annotated[str | None, Query(max_length=128)] = None,
         process: Annotated[str | None, Query(max_length=64)] = None,
@@ -146,7 +158,7 @@ def routes(context: Context) -> APIRouter:
             limit,
             read_cursor(cursor),
         )
-        return respond(request, lists.get(wanted))
+        return respond(request, lists.get(wanted, view))
 
     return router
 
@@ -162,7 +174,7 @@ class Unfiltered(Route):
         lists = Lists(context)
 
         async def everything(request: Request) -> Response:
-            return respond(request, lists.get(Filter()))
+            return respond(request, lists.get(Filter(), request.state.view))
 
         super().__init__(path, everything, methods=["GET"])
         self.include_in_schema = False
@@ -182,12 +194,16 @@ def respond(request: Request, answer: Encoded) -> Response:
     return Response(answer.body, media_type="application/json", headers=headers)
 
 
-def select(context: Context, wanted: Filter, now_ms: int) -> list[LiveMachine]:
-    """Choose the machines that a filter lets through, one more than its limit."""
+def select(context: Context, wanted: Filter, now_ms: int, view: View) -> list[LiveMachine]:
+    """Choose the machines that a filter lets through, one more than its limit.
+
+    A filter looks at what the caller may see, so that it tells nothing else by what it finds.
+    """
     found = sorted(context.live.machines(), key=lambda m: (m.site, m.machine))
-    kept: Iterable[LiveMachine] = (m for m in found if _matches(m, wanted, now_ms))
+    seen = all_shown(found, view)
+    kept: Iterable[LiveMachine] = (m for m in seen if _matches(m, wanted, now_ms))
     if wanted.near is not None:
-        kept = _within(kept, wanted.near, wanted.radius_km or 50.0, context.registry)
+        kept = _within(kept, wanted.near, wanted.radius_km or 50.0, context.registry, view=view)
     chosen: list[LiveMachine] = []
     for machine in kept:
         chosen.append(machine)
@@ -214,10 +230,13 @@ def _within(
     near: tuple[float, float],
     radius_km: float,
     registry: Registry,
+    *,
+    view: View,
 ) -> Iterable[LiveMachine]:
     for machine in machines:
         site = registry.site(machine.site)
-        if site and site.location and distance_km(near, site.location) <= radius_km:
+        there = place(view, machine.site, site.location if site else None)
+        if there and distance_km(near, there) <= radius_km:
             yield machine
 
 
@@ -229,18 +248,16 @@ def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(half)))
 
 
-def encode(found: list[LiveMachine], limit: int, now_ms: int, version: int) -> Encoded:
+def encode(told: dict[str, Any], now_ms: int, version: int) -> Encoded:
     """Write the answer; the tag covers everything but `as_of`."""
-    page = found[:limit]
-    more = write_cursor(page[-1]) if len(found) > limit else None
-    content = to_json({"items": [item(m, now_ms) for m in page], "next": more})
+    content = to_json(told)
     etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     body = b'{"as_of":"' + rfc3339(now_ms).encode() + b'",' + content[1:]
     return Encoded(version, now_ms, body, etag)
 
 
-def item(machine: LiveMachine, now_ms: int) -> dict[str, Any]:
-    """Write one machine as it may be shown at `now_ms`."""
+def item(context: Context, machine: LiveMachine, view: View, now_ms: int) -> dict[str, Any]:
+    """Write one machine, as it may be shown, at `now_ms`."""
     return {
         "site": machine.site,
         "machine": machine.machine,
@@ -251,10 +268,20 @@ def item(machine: LiveMachine, now_ms: int) -> dict[str, Any]:
         "since": maybe_rfc3339(machine.since_ms),
         "reason": machine.reason or None,
         "connectivity": machine.connectivity(now_ms).value,
-        "free_now": machine.free_now(now_ms),
+        "free_now": _free_now(context, machine, view, now_ms),
         "read_at": maybe_rfc3339(machine.read_at_ms),
         "valid_until": maybe_rfc3339(machine.valid_until_ms),
     }
+
+
+def _free_now(context: Context, machine: LiveMachine, view: View, now_ms: int) -> bool | None:
+    if view.everything:
+        return machine.free_now(now_ms)
+    if not shows_free(view, machine.site):
+        return None
+    # Who may not see what a machine does may still see that it is free: ask the machine itself.
+    whole = context.live.machine(machine.site, machine.machine)
+    return whole is not None and whole.free_now(now_ms)
 
 
 def names_tag(conditions: list[str], etag: str) -> bool:

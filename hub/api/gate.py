@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.access import Access, At, Caller, Credential, Door, Rule, View
 from hub.access.tokens import csrf_of, same
+from hub.api.admission import Admission
 from hub.api.cookies import session_token
 from hub.api.problems import respond
 from hub.api.table import Found, Table
@@ -63,6 +64,8 @@ class Gate:
             return refusal
         state = scope.setdefault("state", {})
         state["caller"], state["view"] = caller, view
+        shown = None if access.is_open else headers.credential()
+        state["admission"] = Admission(access, shown, caller, view)
         if found.rule is not None and found.rule.reads and caller.kind != "local":
             access.looks.note(caller, view, _site_asked_for(scope, found), found.rule.reads)
         return None

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from gateway.model import Connectivity
+from hub.api.caller import CallerOf
 from hub.api.context import Context
 from hub.historian import HistorianUnavailableError
 
@@ -52,11 +53,15 @@ def routes(context: Context) -> APIRouter:
         response_model=Ready,
         responses={503: {"model": Ready, "description": "Not ready"}},
     )
-    async def readyz() -> JSONResponse:
-        """Answer 200 when data can arrive and be stored, 503 with the trouble otherwise."""
+    async def readyz(caller: CallerOf) -> JSONResponse:
+        """Answer 200 when data can arrive and be stored, 503 otherwise.
+
+        What the trouble is stays between the hub and who runs it.
+        """
         trouble = context.ready()
         status = "not ready" if trouble else "ready"
-        return JSONResponse({"status": status, "trouble": trouble}, 503 if trouble else 200)
+        told = trouble if caller.is_hub_admin else []
+        return JSONResponse({"status": status, "trouble": told}, 503 if trouble else 200)
 
     @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
     async def prometheus() -> Response:

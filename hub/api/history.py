@@ -12,11 +12,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from gateway.model import State
+from hub.access import Group, Level
+from hub.access.masks import group_of
+from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.machines import answer, quality_word, reason_word
 from hub.api.problems import RefusalError, documented, not_found
+from hub.api.shown_past import shown_span, shown_states
 from hub.api.times import TIME_MS_MAX, maybe_rfc3339, rfc3339, to_ms
-from hub.historian import Range, Span
+from hub.historian import Range, Span, StateInterval
 
 HOUR_MS: Final = 3_600_000
 POINTS_MAX: Final = 5000
@@ -65,6 +69,7 @@ def routes(context: Context) -> APIRouter:
         site: str,
         machine: str,
         signal: str,
+        view: ViewOf,
         *,
         from_: Annotated[datetime | None, Query(alias="from")] = None,
         to: datetime | None = None,
@@ -74,15 +79,20 @@ def routes(context: Context) -> APIRouter:
     ) -> Response:
         """Give a signal's values in [from, to), the last hour by default."""
         span = read_span(from_, to, context.now_ms())
+        known = context.live.signals(site, machine).get(signal)
+        group = Group.JOB_DETAIL if known is None else group_of(known)
+        shown = shown_span(view.delay_ms(site, group, Level.FULL), span, context.now_ms())
 
         def ask() -> Range | None:
+            if shown is None or shown.from_ms == shown.to_ms:
+                return None
             raw = agg == "raw"
             return context.historian.range(
-                site, machine, signal, span, points_max=max_points, raw=raw
+                site, machine, signal, shown, points_max=max_points, raw=raw
             )
 
         found = await run_in_threadpool(ask)
-        if found is None and signal not in context.live.signals(site, machine):
+        if shown is None or (found is None and known is None):
             raise not_found("such signal")
         told = found or Range(None, 0, ("t", "value", "quality", "reason"), [])
         rows = [_row(row, raw=told.bucket_ms == 0) for row in told.rows]
@@ -106,28 +116,24 @@ def routes(context: Context) -> APIRouter:
     async def timeline(
         site: str,
         machine: str,
+        view: ViewOf,
         *,
         from_: Annotated[datetime | None, Query(alias="from")] = None,
         to: datetime | None = None,
         accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
     ) -> Response:
-        """Give the states of a machine in [from, to), the last 24 hours by default."""
+        """Give the states of a machine in [from, to), the last 24 hours by default.
+
+        To whom they are shared coarsely: whole half-days, each with the state that prevailed.
+        """
         now_ms = context.now_ms()
         span = read_span(from_, to, now_ms, default_ms=24 * HOUR_MS)
-        if context.live.machine(site, machine) is None:
+        if context.live.machine(site, machine) is None or not view.sees(site):
             raise not_found("such machine")
-        found = await run_in_threadpool(context.historian.states, site, machine, span)
-        intervals = [
-            {
-                "start": rfc3339(i.start_ms),
-                "end": maybe_rfc3339(i.end_ms),
-                "state": i.state.value,
-                "reason": i.reason or None,
-                "evidence": i.evidence or None,
-                "source": i.source,
-            }
-            for i in found
-        ]
+        found = await run_in_threadpool(shown_states, context, view, (site, machine), span)
+        if found is None:
+            raise not_found("such timeline")
+        intervals = [_interval(told) for told in found]
         if "text/csv" in accept:
             columns = ("start", "end", "state", "reason", "evidence", "source")
             rows = [[interval[column] for column in columns] for interval in intervals]
@@ -135,6 +141,17 @@ def routes(context: Context) -> APIRouter:
         return answer({"intervals": intervals})
 
     return router
+
+
+def _interval(told: StateInterval) -> dict[str, Any]:
+    return {
+        "start": rfc3339(told.start_ms),
+        "end": maybe_rfc3339(told.end_ms),
+        "state": told.state.value,
+        "reason": told.reason or None,
+        "evidence": told.evidence or None,
+        "source": told.source,
+    }
 
 
 def read_span(

@@ -1,4 +1,4 @@
-"""Sites and machines: who they are, and everything known of one of them now."""
+"""Machines and alarms: everything known of one of them now."""
 
 from typing import Annotated, Any, Final
 
@@ -7,35 +7,17 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from gateway.model import Quality, Reason
+from hub.access import View
+from hub.access.masks import shown
 from hub.api.availability import LIMIT_MAX, Filter, Item, item, read_cursor, select, write_cursor
+from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import documented, not_found
 from hub.api.times import maybe_rfc3339, rfc3339
 from hub.live import Alarm, LiveMachine, SignalValue
-from hub.registry import SiteRecord
 from hub.stream import to_json
 
 ALARMS_MAX: Final = 500
-
-
-class Site(BaseModel):
-    """A factory. `configured` is false for one that the hub only heard of."""
-
-    site: str
-    name: dict[str, str]
-    time_zone: str
-    location: dict[str, float] | None
-    municipality: str | None
-    configured: bool
-    machines: int
-
-
-class Sites(BaseModel):
-    """All sites, by id."""
-
-    as_of: str
-    items: list[Site]
-    next: str | None
 
 
 class Signal(BaseModel):
@@ -94,31 +76,12 @@ class AlarmList(BaseModel):
 
 
 def routes(context: Context) -> APIRouter:
-    """Make the routes of sites, machines and alarms."""
+    """Make the routes of machines and alarms."""
     router = APIRouter(tags=["machines"])
-
-    @router.get("/sites", response_model=Sites, responses=documented(422))
-    async def sites(
-        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
-        cursor: Annotated[str | None, Query(max_length=512)] = None,
-    ) -> dict[str, Any]:
-        """Give every site, by id; `cursor` is the last site id of the page before."""
-        found = sorted(context.registry.sites(), key=lambda record: record.site)
-        found = [record for record in found if cursor is None or record.site > cursor]
-        more = found[limit - 1].site if len(found) > limit else None
-        items = [_site(context, record) for record in found[:limit]]
-        return {"as_of": rfc3339(context.now_ms()), "items": items, "next": more}
-
-    @router.get("/sites/{site}", response_model=Site, responses=documented(404, 422))
-    async def one_site(site: str) -> dict[str, Any]:
-        """Give one site."""
-        record = context.registry.site(site)
-        if record is None:
-            raise not_found("such site")
-        return _site(context, record)
 
     @router.get("/machines", response_model=Machines, responses=documented(400, 422))
     async def machines(
+        view: ViewOf,
         site: Annotated[str | None, Query(max_length=128)] = None,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
         cursor: Annotated[str | None, Query(max_length=512)] = None,
@@ -126,26 +89,31 @@ def routes(context: Context) -> APIRouter:
         """Give the machines, by site and id."""
         now_ms = context.now_ms()
         wanted = Filter(site=site, limit=limit, after=read_cursor(cursor))
-        found = select(context, wanted, now_ms)
+        found = select(context, wanted, now_ms, view)
         more = write_cursor(found[limit - 1]) if len(found) > limit else None
-        items = [item(machine, now_ms) for machine in found[:limit]]
+        items = [item(context, machine, view, now_ms) for machine in found[:limit]]
         return answer({"as_of": rfc3339(now_ms), "items": items, "next": more})
 
     @router.get(
         "/machines/{site}/{machine}", response_model=Machine, responses=documented(404, 422)
     )
-    async def one_machine(site: str, machine: str) -> Response:
-        """Give everything known of one machine now."""
-        found = context.live.machine(site, machine)
+    async def one_machine(site: str, machine: str, view: ViewOf) -> Response:
+        """Give everything known of one machine now, as far as it is shown to the caller."""
+        whole = context.live.machine(site, machine)
+        found = None if whole is None else shown(whole, view)
         if found is None:
             raise not_found("such machine")
-        return answer(_machine(found, context.now_ms()))
+        return answer(_machine(context, found, view, context.now_ms()))
 
     @router.get("/alarms", response_model=AlarmList, responses=documented(422))
-    async def alarms(*, active: bool = True) -> dict[str, Any]:
-        """Give the hub's alarms, those that are over too when `active` is false."""
+    async def alarms(view: ViewOf, *, active: bool = True) -> dict[str, Any]:
+        """Give the alarms of the caller's own sites, all of them to who runs the hub.
+
+        Those that are over are given too when `active` is false.
+        """
         found = context.alarms.active() if active else context.alarms.all()
-        items = [_alarm(each) for each in found[:ALARMS_MAX]]
+        own = [each for each in found if view.own(each.subject.partition("/")[0])]
+        items = [_alarm(each) for each in own[:ALARMS_MAX]]
         return {"as_of": rfc3339(context.now_ms()), "items": items}
 
     return router
@@ -156,21 +124,8 @@ def answer(content: dict[str, Any]) -> Response:
     return Response(to_json(content), media_type="application/json")
 
 
-def _site(context: Context, record: SiteRecord) -> dict[str, Any]:
-    location = record.location
-    return {
-        "site": record.site,
-        "name": dict(record.name),
-        "time_zone": record.time_zone,
-        "location": None if location is None else {"lat": location[0], "lon": location[1]},
-        "municipality": record.municipality,
-        "configured": record.configured,
-        "machines": len(context.registry.machines(record.site)),
-    }
-
-
-def _machine(machine: LiveMachine, now_ms: int) -> dict[str, Any]:
-    return item(machine, now_ms) | {
+def _machine(context: Context, machine: LiveMachine, view: View, now_ms: int) -> dict[str, Any]:
+    return item(context, machine, view, now_ms) | {
         "as_of": rfc3339(now_ms),
         "maker": machine.maker or None,
         "model": machine.model or None,

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.model import State
+from hub.access.masks import all_shown
 from hub.dashboard.page import HEADERS
 from hub.live import Live, LiveMachine
 from hub.registry import Registry, SiteRecord
@@ -202,7 +203,8 @@ class Lite:
         language = choose_language(query.get("lang"), request.headers.get("accept-language", ""))
         reloads = query.get("refresh") != "0"
         site, now_ms = query.get("site"), self._now_ms()
-        shown = [each for each in self._live.machines() if site is None or each.site == site]
+        seen = all_shown(self._live.machines(), request.state.view)
+        shown = [each for each in seen if site is None or each.site == site]
         body = self._template.render(
             groups=groups(shown, self._registry, now_ms, language),
             words=_design(language),

@@ -9,12 +9,14 @@ import asyncio
 import itertools
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, Self
 
 from gateway.model import State
-from hub.live import Live
+from hub.access import EVERYTHING, View
+from hub.access.masks import shown, visible_signals
+from hub.live import Live, LiveMachine
 from hub.stream.frames import Frame, frame, joined
 from hub.stream.rows import COLUMNS, Key, Row, Rows, must_resend, signal_row
 
@@ -23,6 +25,7 @@ HEARTBEAT_MS: Final = 1000
 RING_TICKS: Final = 300
 QUEUE_FRAMES: Final = 8
 SCOPES_MAX: Final = 256
+VIEWS_MAX: Final = 256
 VIEWERS_MAX: Final = 5000
 _STATE: Final = COLUMNS.index("state") - 1
 _SINCE: Final = COLUMNS.index("since") - 1
@@ -84,11 +87,46 @@ class Viewer:
         return await self._frames.get()
 
 
-class _Channel:
-    """One scope: what was sent last, and what changed at which tick."""
+class _Seen:
+    """The rows of all machines as one view shows them, kept up as little as possible."""
 
-    def __init__(self, scope: Scope, boot: str, ticks: Iterator[int]) -> None:
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.rows = Rows()
+        self.version = -1
+        self.channels = 0
+
+    def refresh(self, live: Live, now_ms: int) -> None:
+        """Take over what changed."""
+        version = live.version
+        if version != self.version:
+            self._take(live.changed_since(self.version), now_ms)
+            self.version = version
+        for key in self.rows.expired(now_ms):
+            if (machine := live.machine(*key)) is not None:
+                self._take([machine], now_ms)
+
+    def signals(self, live: Live, scope: Scope) -> dict[str, Row]:
+        """Give the signals of a machine's scope, as far as they are shown."""
+        if scope.site is None or scope.machine is None:
+            return {}
+        machine = live.machine(scope.site, scope.machine)
+        if machine is None:
+            return {}
+        found = visible_signals(machine, self.view)
+        return {name: signal_row(signal) for name, signal in found.items()}
+
+    def _take(self, machines: Iterable[LiveMachine], now_ms: int) -> None:
+        seen = (shown(machine, self.view) for machine in machines)
+        self.rows.refresh([machine for machine in seen if machine is not None], now_ms)
+
+
+class _Channel:
+    """One scope of one view: what was sent last, and what changed at which tick."""
+
+    def __init__(self, scope: Scope, seen: _Seen, boot: str, ticks: Iterator[int]) -> None:
         self.scope = scope
+        self.seen = seen
         self.viewers: set[Viewer] = set()
         self.seq = next(ticks)
         self._ticks = ticks
@@ -100,8 +138,9 @@ class _Channel:
         self._snapshot: Frame | None = None
         self._ticked_ms = 0
 
-    def tick(self, rows: Rows, signals: dict[str, Row], now_ms: int) -> list[Frame]:
+    def tick(self, now_ms: int, signals: dict[str, Row]) -> list[Frame]:
         """Make the frames of this tick: nothing, a delta, a snapshot; and alarms."""
+        rows = self.seen.rows
         keys = rows.keys(*self.scope)
         if keys != list(self._order):
             return [self._restart(keys, rows, signals, now_ms)]
@@ -171,7 +210,7 @@ def _alarm(row: Row, now_ms: int) -> Frame:
 
 
 class LiveStream:
-    """Ticks every scope that somebody follows. Belongs to one event loop."""
+    """Ticks every scope of every view that somebody follows. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -187,9 +226,8 @@ class LiveStream:
         self._boot = boot or secrets.token_hex(4)
         # One count for all scopes: an id of a channel that was closed cannot fit a new one.
         self._ticks = itertools.count(1)
-        self._rows = Rows()
-        self._seen_version = -1
-        self._channels: dict[Scope, _Channel] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._channels: dict[tuple[Scope, str], _Channel] = {}
         self.ended = asyncio.Event()
         """Set when the hub leaves: every viewer's connection is to end by itself."""
 
@@ -200,15 +238,19 @@ class LiveStream:
         return sum(len(channel.viewers) for channel in list(self._channels.values()))
 
     @asynccontextmanager
-    async def follow(self, scope: Scope, last_id: str | None) -> AsyncIterator[Viewer]:
+    async def follow(
+        self, scope: Scope, last_id: str | None, view: View = EVERYTHING
+    ) -> AsyncIterator[Viewer]:
         """Join a scope; the first frames are hello and either what was missed or a snapshot.
 
+        Viewers who see the same get the same frames.
+
         Raises:
-            TooManyScopesError: the limit of scopes or of viewers is reached.
+            TooManyScopesError: the limit of scopes, of views or of viewers is reached.
         """
         if self.viewers >= VIEWERS_MAX:
             raise TooManyScopesError(f"{VIEWERS_MAX} viewers follow this hub already")
-        channel = self._channel(scope)
+        channel = self._channel(scope, view)
         viewer = Viewer()
         now_ms = self._now_ms()
         viewer.give(self._hello(now_ms))
@@ -218,8 +260,8 @@ class LiveStream:
             yield viewer
         finally:
             channel.viewers.discard(viewer)
-            if not channel.viewers and scope != Scope():
-                self._channels.pop(scope, None)
+            if not channel.viewers and (scope != Scope() or not view.everything):
+                self._close(channel)
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -230,9 +272,10 @@ class LiveStream:
     def tick(self) -> None:
         """Compare with what was sent and hand out what is new."""
         now_ms = self._now_ms()
-        self._refresh(now_ms)
+        for seen in self._seen.values():
+            seen.refresh(self._live, now_ms)
         for channel in self._channels.values():
-            told = channel.tick(self._rows, self._signals(channel.scope), now_ms)
+            told = channel.tick(now_ms, channel.seen.signals(self._live, channel.scope))
             if told:
                 item = joined(told)
                 for viewer in channel.viewers:
@@ -244,32 +287,35 @@ class LiveStream:
             viewer.behind = False
             viewer.give(channel.snapshot(now_ms))
 
-    def _refresh(self, now_ms: int) -> None:
-        version = self._live.version
-        if version != self._seen_version:
-            self._rows.refresh(self._live.changed_since(self._seen_version), now_ms)
-            self._seen_version = version
-        for key in self._rows.expired(now_ms):
-            if (machine := self._live.machine(*key)) is not None:
-                self._rows.refresh([machine], now_ms)
-
-    def _signals(self, scope: Scope) -> dict[str, Row]:
-        if scope.site is None or scope.machine is None:
-            return {}
-        found = self._live.signals(scope.site, scope.machine)
-        return {name: signal_row(signal) for name, signal in found.items()}
-
-    def _channel(self, scope: Scope) -> _Channel:
-        channel = self._channels.get(scope)
+    def _channel(self, scope: Scope, view: View) -> _Channel:
+        place = (scope, view.fingerprint)
+        channel = self._channels.get(place)
         if channel is None:
             # The region has a place of its own: nobody can lock the wall screens out.
             if scope != Scope() and len(self._channels) >= SCOPES_MAX:
                 raise TooManyScopesError(f"{SCOPES_MAX} scopes are followed on this hub already")
-            channel = self._channels[scope] = _Channel(scope, self._boot, self._ticks)
+            seen = self._seen_by(view)
+            seen.channels += 1
+            channel = self._channels[place] = _Channel(scope, seen, self._boot, self._ticks)
             now_ms = self._now_ms()
-            self._refresh(now_ms)
-            channel.tick(self._rows, self._signals(scope), now_ms)
+            seen.refresh(self._live, now_ms)
+            channel.tick(now_ms, seen.signals(self._live, scope))
         return channel
+
+    def _seen_by(self, view: View) -> _Seen:
+        seen = self._seen.get(view.fingerprint)
+        if seen is None:
+            if not view.everything and len(self._seen) >= VIEWS_MAX:
+                raise TooManyScopesError(f"{VIEWS_MAX} views are followed on this hub already")
+            seen = self._seen[view.fingerprint] = _Seen(view)
+        return seen
+
+    def _close(self, channel: _Channel) -> None:
+        fingerprint = channel.seen.view.fingerprint
+        if self._channels.pop((channel.scope, fingerprint), None) is channel:
+            channel.seen.channels -= 1
+            if not channel.seen.channels:
+                del self._seen[fingerprint]
 
     def _hello(self, now_ms: int) -> Frame:
         return frame(
