@@ -1,16 +1,16 @@
 """Free capacity over HTTP: of one machine over time, and the search for who can make something."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Annotated, Any, Final
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hub.access import Group, Level, View
+from hub.access.coarse import zone_of
 from hub.api.caller import ViewOf
 from hub.api.capacity_models import (
     Bucket,
@@ -25,7 +25,7 @@ from hub.api.offer_items import result
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import rfc3339, to_ms
 from hub.coordination import search as capacity_search
-from hub.coordination.candidates import Terms, zone_of
+from hub.coordination.candidates import Terms
 from hub.coordination.capacity import tally
 from hub.coordination.directory import MachineEntry
 from hub.coordination.ledger import DAY_MS, HORIZON_MS, Page
@@ -114,7 +114,8 @@ def _capacity(
 ) -> dict[str, Any]:
     site, machine, now_ms = entry.site, entry.machine, context.now_ms()
     page = context.capacity.ledger.page(entry)
-    zone = zone_of(context.calendars.time_zone(site, machine))
+    zone_name = context.calendars.time_zone(site, machine)
+    zone = zone_of(zone_name)
     coarse = view.level(site, Group.CAPACITY_CALENDAR) < Level.FULL
     spans = _half_days(span, zone) if coarse else _spans(context, entry, span, bucket, zone)
     if len(spans) > BUCKETS_MAX:
@@ -125,7 +126,7 @@ def _capacity(
         "machine": machine,
         "as_of": rfc3339(now_ms),
         "units": entry.capacity_units,
-        "time_zone": zone.key,
+        "time_zone": zone_name,
         "bucket": "half-day" if coarse else bucket,
         "basis": "calendar" if page.opened else "undefined",
         "coarse": coarse,
@@ -168,7 +169,7 @@ def _hours(unit_ms: int, *, coarse: bool) -> float:
     return float(round(hours)) if coarse else round(hours, 3)
 
 
-def _half_days(span: Span, zone: ZoneInfo) -> list[Span]:
+def _half_days(span: Span, zone: tzinfo) -> list[Span]:
     edges = [half_day(span[0], zone, up=False)]
     while edges[-1] < span[1]:
         edges.append(half_day(edges[-1] + 1, zone, up=True))
@@ -176,7 +177,7 @@ def _half_days(span: Span, zone: ZoneInfo) -> list[Span]:
 
 
 def _spans(
-    context: Context, entry: MachineEntry, span: Span, bucket: Bucket, zone: ZoneInfo
+    context: Context, entry: MachineEntry, span: Span, bucket: Bucket, zone: tzinfo
 ) -> list[Span]:
     """Cut a range into hours by the clock of the site, its shifts, or its production days."""
     if bucket == "hour":
@@ -190,7 +191,7 @@ def _spans(
     return [(start, end) for start, end in clipped if start < end]
 
 
-def _hour_edges(from_ms: int, until_ms: int, zone: ZoneInfo) -> list[int]:
+def _hour_edges(from_ms: int, until_ms: int, zone: tzinfo) -> list[int]:
     """Give the full hours of a site's clock; zones off by half an hour have theirs."""
     offset = datetime.fromtimestamp(from_ms / 1000, zone).utcoffset() or timedelta()
     off_ms = round(offset.total_seconds() * 1000) % HOUR_MS

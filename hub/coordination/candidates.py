@@ -1,17 +1,16 @@
 """Machines put up for a step: what they can do, joined with when, how fast and from when on."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hub.access import Group, Level, View
+from hub.access.coarse import zone_of
+from hub.access.masks import place as shown_place
 from hub.coordination.capacity import Observed, Present, pace, quantile
 from hub.coordination.directory import Capability, MachineEntry, SiteEntry
 from hub.coordination.experience import Experience
 from hub.coordination.ledger import Ledger, Page
 from hub.coordination.matching import Mismatch, Step, match, mismatch
-from hub.coordination.places import kilometre_of
 from hub.coordination.planning import Candidate
 from hub.coordination.present import Presence
 from hub.coordination.taxonomy import Taxonomy
@@ -20,7 +19,6 @@ from hub.live import LiveMachine
 
 CYCLES_MIN: Final = 10
 """Without any planned cycle, so many observed ones make one."""
-_UTC: Final = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,8 @@ class Candidates:
         planned_s = self._planned_s(step, entry, matched.capability)
         if planned_s is None:
             return mismatch("no-cycle-time", "nobody has said how long a part takes")
-        far = _too_far(terms, shown_place(known.site, view))
+        place = shown_place(view, entry.site, known.site.location)
+        far = _too_far(terms, place)
         if far is not None:
             return far
         page = self._ledger.page(entry)
@@ -93,7 +92,7 @@ class Candidates:
             pace=speed,
             setup_ms=_setup_ms(step, matched.capability),
             release=self._presence.release(entry, present, speed.ratio_p90, now_ms),
-            place=shown_place(known.site, view),
+            place=place,
             zone=zone_of(known.site.time_zone),
             lot_min=matched.capability.lot_min,
             lot_max=matched.capability.lot_max,
@@ -150,19 +149,3 @@ def _absent(terms: Terms, page: Page, present: Present, *, tells_state: bool) ->
             return mismatch("down", "is down")
         return mismatch("no-window", "has no free time long enough")
     return None
-
-
-def shown_place(site: SiteEntry, view: View) -> Place | None:
-    """Give where a site is, as exactly as the caller may know: else the middle of its cell."""
-    if site.location is None or view.level(site.site, Group.LOCATION_EXACT) >= Level.FULL:
-        return site.location
-    return kilometre_of(site.location)
-
-
-@cache
-def zone_of(name: str) -> ZoneInfo:
-    """Give a time zone; UTC for a name that this box does not know."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return _UTC

@@ -8,10 +8,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Final, Literal
 
 from hub.access import View
+from hub.access.coarse import half_day_start_ms
 from hub.coordination.booking import StepRequest
 from hub.coordination.capacity import BASES
 from hub.coordination.planning import Candidate, Chain, Lot
@@ -20,6 +21,7 @@ OFFER_MS: Final = 10 * 60_000
 """How long an offer stands. Its work begins no sooner, so it can be held until the last moment."""
 KEPT_MAX: Final = 10_000
 Language = Literal["ja", "en"]
+_INTO_NEXT_MS: Final = round(13.5 * 3_600_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,11 @@ class OfferBook:
 
 def half_day(time_ms: int, zone: tzinfo, *, up: bool) -> int:
     """Round to midnight or noon of a site's clock, back or (`up`) forth."""
-    moment = datetime.fromtimestamp(time_ms / 1000, zone)
-    start = moment.replace(hour=12 if moment.hour >= 12 else 0, minute=0, second=0, microsecond=0)  # noqa: PLR2004 (noon)
-    if up and start < moment:
-        # By the wall clock, whatever the offset does on that day.
-        day = start.date() + timedelta(days=1 if start.hour else 0)
-        hour = 0 if start.hour else 12
-        start = datetime(day.year, day.month, day.day, hour, tzinfo=zone)
-    return round(start.timestamp() * 1000)
+    start_ms = half_day_start_ms(time_ms, zone)
+    if not up or start_ms == time_ms:
+        return start_ms
+    # Well into the next half-day, even where clocks change by an hour in between.
+    return half_day_start_ms(start_ms + _INTO_NEXT_MS, zone)
 
 
 def shown_start_ms(lot: Lot) -> int:
