@@ -1,7 +1,7 @@
 """Every site's and machine's hours: read from the store and the settings, asked by everybody.
 
 What the hub's settings say of a site holds until somebody writes a calendar for it. Expansions are
-kept per calendar and stretch of 32 days, so that asking 500 machines for two months again costs
+kept per calendar and stretch of 20 days, so that asking 500 machines for two months again costs
 some milliseconds; a change forgets only what it touches.
 """
 
@@ -45,9 +45,9 @@ __all__ = [
     "Window",
 ]
 
-STRETCH_MS: Final = 32 * DAY_MS
+STRETCH_MS: Final = 20 * DAY_MS
 """How much is expanded at once."""
-STRETCHES_MAX: Final = 4_000
+STRETCHES_MAX: Final = 6_000
 CALENDARS_MAX: Final = 20_000
 CHANGED: Final = "calendar.changed"
 
