@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from gateway.model import ID_PATTERN
 from gateway.settings import MistakeError
+from hub.notice_settings import Notices
 
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 """Schemes a broker may be reached by, with the ports registered for them."""
@@ -196,6 +197,7 @@ class HubConfig(_Strict):
     store: Store = Store()
     retention: Retention = Retention()
     limits: Limits = Limits()
+    notices: Notices = Notices()
     sites: dict[SiteId, Site] = {}
 
     @field_validator("host")

@@ -30,6 +30,9 @@ from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import Historian, HistorianUnavailableError, open_historian
 from hub.ingest.pipeline import Pipeline, State, open_inbox
 from hub.live import Alarms, Counters, Live
+from hub.notices.desk import Desk, open_desk
+from hub.notices.signing import KeyFileError
+from hub.notices.subscriptions import Subscriptions
 from hub.registry import Registry
 from hub.store import Store, StoreError
 from hub.stream import LiveStream
@@ -70,6 +73,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         stack.callback(access.stop)
         events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
         jobs = _new_jobs(store, state, historian)
+        desk = _new_desk(config, state, store=store, events=events, access=access)
         context = _context(
             state,
             historian,
@@ -78,9 +82,12 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             pipeline=pipeline,
             stream=stream,
             events=events,
+            subscriptions=desk.subscriptions,
             jobs=jobs,
         )
         app = create_app(context, pages)
+        desk.errands.start()
+        stack.callback(desk.errands.stop)
         for part in (events, Watch({"jobs": jobs.turn}), pipeline):
             part.start()
             stack.callback(part.stop)
@@ -241,6 +248,7 @@ def _context(
     stream: LiveStream,
     events: Events,
     jobs: Jobs,
+    subscriptions: Subscriptions,
 ) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
@@ -260,8 +268,27 @@ def _context(
         ready=trouble,
         now_ms=now_ms,
         events=events,
+        subscriptions=subscriptions,
         jobs=jobs,
     )
+
+
+def _new_desk(
+    config: HubConfig, state: State, *, store: Store, events: Events, access: Access
+) -> Desk:
+    try:
+        return open_desk(
+            config.notices,
+            config.data,
+            store=store,
+            events=events,
+            shared_with=access.sharing.view,
+            alarms=state.alarms,
+            source=f"/machikoba/{config.host}",
+            now_ms=now_ms,
+        )
+    except (KeyFileError, settings.SettingsError, OSError) as error:
+        raise HubError(str(error)) from error
 
 
 def _new_jobs(store: Store, state: State, historian: Historian) -> Jobs:

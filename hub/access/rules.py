@@ -106,6 +106,19 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("PUT", "/api/v1/jobs/{job}"): PLAN,
     ("POST", "/api/v1/jobs/{job}/{action}"): WORK,
     ("POST", "/api/v1/sites/{site}/jobs/import"): PLAN_HERE,
+    # Webhooks belong to sites; the route sees to it that they are the caller's.
+    ("GET", "/api/v1/webhooks"): ADMINS,
+    ("POST", "/api/v1/webhooks"): ADMINS,
+    ("GET", "/api/v1/webhooks/{webhook}"): ADMINS,
+    ("PUT", "/api/v1/webhooks/{webhook}"): ADMINS,
+    ("DELETE", "/api/v1/webhooks/{webhook}"): ADMINS,
+    ("POST", "/api/v1/webhooks/{webhook}/pause"): ADMINS,
+    ("POST", "/api/v1/webhooks/{webhook}/resume"): ADMINS,
+    ("POST", "/api/v1/webhooks/{webhook}/rotate"): ADMINS,
+    ("POST", "/api/v1/webhooks/{webhook}/test"): ADMINS,
+    ("GET", "/api/v1/webhooks/{webhook}/dead-letters"): ADMINS,
+    ("POST", "/api/v1/webhooks/{webhook}/dead-letters/retry"): ADMINS,
+    ("POST", "/api/v1/webhooks/{webhook}/dead-letters/discard"): ADMINS,
 }
 
 

@@ -8,6 +8,7 @@ from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
+from hub.notices.subscriptions import Subscriptions
 from hub.registry import Registry
 from hub.store import Store
 from hub.stream import LiveStream
@@ -29,3 +30,4 @@ class Context:
     access: Access
     events: Events
     jobs: Jobs
+    subscriptions: Subscriptions

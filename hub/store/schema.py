@@ -20,6 +20,7 @@ from hub.store import (
     jobs,
     reservations,
     sharing,
+    webhooks,
 )
 from hub.store.errors import StoreError, StoreTooNewError
 from hub.store.tables import meta, metadata
@@ -41,6 +42,7 @@ DOMAINS: Final = (
     jobs,
     reservations,
     sharing,
+    webhooks,
 )
 """The modules that declare tables; named here, so that every store has all of them."""
 

@@ -7,6 +7,9 @@ from hub.api import Context
 from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
 from hub.live import Alarms, Counters
+from hub.notices.signing import Secrets
+from hub.notices.subscriptions import Subscriptions
+from hub.notices.target import Reach
 from hub.stream import LiveStream
 
 
@@ -26,9 +29,22 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     parts |= others
     parts.setdefault("events", Events(store, now_ms=now_ms))
     parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
+    parts.setdefault("subscriptions", new_subscriptions(store, now_ms))
     if "stream" not in parts:
         parts["stream"] = LiveStream(live, now_ms=now_ms)
     return Context(**parts)
+
+
+def new_subscriptions(store, now_ms, reach=None):
+    """Make webhooks' keeping, with a key that everybody knows."""
+    numbers = itertools.count(1)
+    return Subscriptions(
+        store,
+        secrets=Secrets(bytes(32)),
+        reach=reach or Reach(),
+        now_ms=now_ms,
+        new_id=lambda: f"hook{next(numbers)}",
+    )
 
 
 def new_jobs(store, live, registry, historian, now_ms):
