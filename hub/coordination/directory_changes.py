@@ -5,7 +5,7 @@ A check that the caller brings (an entity tag, usually) sees the directory as it
 transaction, so nobody can change it in between.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -58,18 +58,16 @@ class DirectoryChanges:
         *,
         historian: Historian,
         now_ms: Callable[[], int],
+        followers: Sequence[Callable[[], None]] = (),
     ) -> None:
+        """`followers` are called after each commit that moved or deleted rows of other domains."""
         self._store = store
         self._directory = told
         self._registry = registry
         self._historian = historian
         self._now_ms = now_ms
-        self._followers: list[Callable[[], None]] = []
+        self._followers = tuple(followers)
         self.reload()
-
-    def follow(self, follower: Callable[[], None]) -> None:
-        """Have something called after each commit that moved or deleted rows of other domains."""
-        self._followers.append(follower)
 
     def reload(self) -> None:
         """Take over what the store holds: at the start, and when another process wrote."""
