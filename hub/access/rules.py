@@ -96,6 +96,23 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", f"{_MACHINE}/signals/{{signal:path}}/history"): SEEN.reading(Group.JOB_DETAIL),
     ("GET", f"{_MACHINE}/timeline"): SEEN.reading(Group.STATUS, Group.STATUS_REASON),
     ("GET", "/api/v1/alarms"): KNOWN,
+    # The directory. An organisation's own site admins write it; the route knows whose it is.
+    ("GET", "/api/v1/processes"): ANYONE,
+    ("GET", "/api/v1/materials"): ANYONE,
+    ("GET", "/api/v1/organisations"): VIEWERS.reading(Group.PRESENCE),
+    ("GET", "/api/v1/organisations/{organisation}"): VIEWERS.reading(Group.PRESENCE),
+    ("PUT", "/api/v1/organisations/{organisation}"): ADMINS,
+    ("DELETE", "/api/v1/organisations/{organisation}"): ADMINS,
+    ("PUT", _SITE): OWNER,
+    ("DELETE", _SITE): OWNER,
+    ("GET", f"{_MACHINE}/entry"): SEEN.reading(Group.PRESENCE, Group.CAPABILITY),
+    ("PUT", f"{_MACHINE}/entry"): OWNER,
+    ("GET", f"{_MACHINE}/capabilities"): SEEN.reading(Group.CAPABILITY, Group.RATES),
+    ("PUT", f"{_MACHINE}/capabilities"): OWNER,
+    ("POST", f"{_MACHINE}/retire"): OWNER,
+    ("POST", f"{_MACHINE}/return"): OWNER,
+    ("POST", f"{_MACHINE}/move"): OWNER,
+    ("DELETE", _MACHINE): OWNER,
     # Events filter each event by the view; jobs know whose they are.
     ("GET", "/api/v1/events"): KNOWN.reading(
         Group.CAPACITY_CALENDAR, Group.STATUS_REASON, Group.JOB_DETAIL

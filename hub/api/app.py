@@ -8,7 +8,21 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub.api import availability, events, health, history, jobs, machines, problems, stream, webhooks
+from hub.api import (
+    availability,
+    entries,
+    events,
+    health,
+    history,
+    jobs,
+    machines,
+    organisations,
+    problems,
+    sites,
+    stream,
+    taxonomies,
+    webhooks,
+)
 from hub.api.context import Context
 from hub.api.gate import Gate
 from hub.api.table import Table
@@ -33,7 +47,19 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     problems.install(app)
-    for module in (availability, machines, history, stream, events, jobs, webhooks):
+    for module in (
+        availability,
+        machines,
+        history,
+        stream,
+        events,
+        jobs,
+        webhooks,
+        sites,
+        entries,
+        organisations,
+        taxonomies,
+    ):
         app.include_router(module.routes(context), prefix="/api/v1")
     app.include_router(health.routes(context))
     app.router.routes.insert(0, availability.Unfiltered("/api/v1/availability", context))
