@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from edge_agents.drivers.registers import Kind
+from gateway.model import Value
+
+SHOWN_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,40 @@ class Server:
     keep_alive_s: float = 3.0
     """How often the server is asked whether it is there."""
     subscribe: bool = True
+
+
+class BrowseError(Exception):
+    """The server cannot be looked into; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNode:
+    """One node: where it hangs in the tree, how settings name it, and what it holds now."""
+
+    path: tuple[str, ...]
+    node: str
+    variable: bool
+    type: str = ""
+    value: Value = None
+    readable: bool = True
+
+    @property
+    def shown(self) -> str:
+        """Its value in one short piece of text."""
+        text = str(self.value)
+        return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far to look: levels below the start, nodes in all, and where to start."""
+
+    depth: int = 6
+    nodes: int = 2_000
+    under: str | None = None
+    """Node id to start from; without one the folder Objects."""
+    server_too: bool = False
+    """Also what the server tells of itself, which is much and the same everywhere."""
 
 
 def as_json(server: Server) -> dict[str, Any]:

@@ -5,14 +5,19 @@ import asyncio
 import getpass
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
+from edge_agents.agent.loading import strict
 from edge_agents.config import MODBUS_PORT, Endpoint, Register, parse_endpoint, parse_register
+from edge_agents.drivers import opcua_server
 from edge_agents.drivers.decoder import GarbledError
+from edge_agents.drivers.enquiry import Enquiry, enquiring
 from edge_agents.drivers.line import Disconnected, Refusal
 from edge_agents.drivers.modbus import ModbusTransport, over_serial, over_tcp, rtu_over_tcp
+from edge_agents.drivers.nodes import BrowseError, FoundNode, Reach, Server
 from edge_agents.drivers.registers import Block, Kind, Table
 from edge_agents.drivers.serial_port import SerialSettings
 from edge_agents.first_look import join, probe, scan
@@ -28,6 +33,7 @@ SERIAL_TIMEOUT_S: Final = 0.2
 WORDS_MAX: Final = 32
 LONE_UNITS: Final = "1,255"
 """Ids by which a device with an address of its own is asked."""
+BROWSE_TIMEOUT_S: Final = 10.0
 BAUDS: Final = "9600,19200,38400,115200"
 
 Commands = Any
@@ -38,6 +44,7 @@ def add_commands(commands: Commands) -> None:
     """Add the commands of the first five minutes."""
     _add_scan(commands)
     _add_probe(commands)
+    _add_browse(commands)
     init = _command(commands, "init", _init, "write a first settings file, with comments")
     init.add_argument("--site", default="my-workshop", help="id of your workshop")
     init.add_argument("--agent", default="line-1", help="id of this computer")
@@ -94,6 +101,19 @@ def _add_probe(commands: Commands) -> None:
     command.add_argument("--timeout", type=float, default=TCP_TIMEOUT_S, help="seconds")
 
 
+def _add_browse(commands: Commands) -> None:
+    command = _command(
+        commands, "browse", _browse, "show the tree of an OPC UA server, with its node ids"
+    )
+    command.add_argument("url", metavar="opc.tcp://HOST:4840")
+    command.add_argument("--config", type=Path, help="settings that say how it is trusted")
+    command.add_argument("--under", metavar="NODE", help="start at this node")
+    command.add_argument("--depth", type=int, default=6, help="levels, default 6")
+    command.add_argument("--search", metavar="TEXT", help="only paths and ids that hold this text")
+    command.add_argument("--all", action="store_true", help="also what the server says of itself")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
 def _add_join(commands: Commands) -> None:
     command = _command(
         commands, "join", _join, "let this agent speak for a site, by a one-time code of the hub"
@@ -141,33 +161,29 @@ async def _scan_network(
 
 
 async def _ask_host(host: str, port: int, inquiry: scan.Inquiry) -> list[FoundDevice]:
-    line = over_tcp(host, port)
+    way: dict[str, object] = {"tcp": str(Endpoint(host, port))}
     try:
-        await line.connect(CONNECT_S)
+        async with enquiring(over_tcp(host, port), CONNECT_S) as line:
+            found = await _ask_units(line, inquiry, way)
     except Disconnected:
         return []
-    found = await _ask_units(line, inquiry, {"tcp": str(Endpoint(host, port))})
-    line.close()
     # A device with an address of its own answers to every id it is asked by: tell it once.
     return found[:1] if inquiry.units == scan.units(LONE_UNITS) else found
 
 
 async def _scan_line(words: argparse.Namespace, inquiry: scan.Inquiry) -> list[FoundDevice]:
-    found: list[FoundDevice] = []
     for settings in _line_settings(words):
-        line = over_serial(settings)
-        await line.connect(CONNECT_S)
         way: dict[str, object] = {
             "serial": settings.port,
             "baud": settings.baud,
             "parity": settings.parity,
         }
-        told = Bar(f"{settings.baud} baud, parity {settings.parity}").tell
-        found += await _ask_units(line, inquiry, way, told)
-        line.close()
+        bar = Bar(f"{settings.baud} baud, parity {settings.parity}")
+        async with enquiring(over_serial(settings), CONNECT_S) as line:
+            found = await _ask_units(line, inquiry, way, bar.tell)
         if found:
-            break  # one line has one speed
-    return found
+            return found  # one line has one speed
+    return []
 
 
 def _line_settings(words: argparse.Namespace) -> list[SerialSettings]:
@@ -179,17 +195,14 @@ def _line_settings(words: argparse.Namespace) -> list[SerialSettings]:
 
 
 async def _ask_units(
-    line: ModbusTransport,
+    line: Enquiry,
     inquiry: scan.Inquiry,
     way: dict[str, object],
     told: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> list[FoundDevice]:
-    async def reconnect() -> None:
-        await line.connect(CONNECT_S)
-
     found = []
     done = 0
-    async for device_id, unit in scan.find_units(line, inquiry, reconnect):
+    async for device_id, unit in scan.find_units(line, inquiry):
         done += 1
         told(done, len(inquiry.units))
         if unit is not None:
@@ -283,11 +296,8 @@ async def _words(
     line: ModbusTransport, words: argparse.Namespace, register: Register
 ) -> bytes | Refusal:
     block = Block(Table(register.table), register.address, words.count, 1_000, ())
-    await line.connect(CONNECT_S)
-    try:
-        return await line.read(words.device_id, block, words.timeout)
-    finally:
-        line.close()
+    async with enquiring(line, CONNECT_S) as enquiry:
+        return await enquiry.read(words.device_id, block, words.timeout)
 
 
 def _refused(refusal: Refusal, words: argparse.Namespace) -> str:
@@ -312,6 +322,53 @@ def _show_words(of: Table, address: int, data: bytes, display: Decimal | None) -
     say(f"\nwhat could mean {display}, the likeliest first:")
     rows = [(f"{one.value.normalize():f}"[:14], one.meaning.written(one.scale)) for one in likely]
     table(("value", "settings of the signal"), rows)
+
+
+def _browse(words: argparse.Namespace) -> int:
+    # Imported here: this library is large, and the other commands do without it.
+    from edge_agents.drivers.opcua_browse import browse  # noqa: PLC0415
+
+    server = Server(words.url, (), timeout_s=BROWSE_TIMEOUT_S)
+    if words.config is not None:
+        server = opcua_server(strict(words.config), words.url) or server
+    reach = Reach(words.depth, under=words.under, server_too=words.all)
+    text = (words.search or "").lower()
+
+    async def walk() -> list[FoundNode]:
+        return [
+            one
+            async for one in browse(server, reach)
+            if text in "/".join(one.path).lower() or text in one.node.lower()
+        ]
+
+    try:
+        found = asyncio.run(walk())
+    except BrowseError as error:
+        return complain(f"machikoba agent browse: {error}", FAILED)
+    if words.json:
+        say(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+    else:
+        _show_tree(found, whole=not text)
+    return GOOD if found else FAILED
+
+
+def _show_tree(found: Sequence[FoundNode], *, whole: bool) -> None:
+    """Lay out what was found, indented when it is all of the tree, with whole paths otherwise."""
+    rows = []
+    for one in found:
+        name = "  " * (len(one.path) - 1) + one.path[-1] if whole else "/".join(one.path)
+        value = one.shown if one.readable else "(not readable)"
+        rows.append((name, one.type, value if one.variable else "", one.node))
+    table(("name", "type", "value", "node"), rows)
+    values = [one for one in found if one.variable and one.readable]
+    own = [one for one in values if one.node.startswith("nsu=")]
+    for first in (own or values)[:1]:
+        say(f"\nas a signal:\n  {_signal_name(first)}: {{node: {json.dumps(first.node)}}}")
+
+
+def _signal_name(node: FoundNode) -> str:
+    name = "".join(sign if sign.isalnum() and sign.isascii() else "_" for sign in node.path[-1])
+    return name.strip("_").lower() or "signal"
 
 
 def _join(words: argparse.Namespace) -> int:

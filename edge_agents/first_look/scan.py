@@ -8,15 +8,16 @@ that is working hardly notices.
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from edge_agents.config import parse_register, parse_type
 from edge_agents.drivers.decoder import Decoder, GarbledError
-from edge_agents.drivers.frames import Question, Refusal, identification, identifying
+from edge_agents.drivers.enquiry import Enquiry
+from edge_agents.drivers.frames import Refusal
 from edge_agents.drivers.line import GATEWAY_SILENT, Disconnected
-from edge_agents.drivers.registers import Block, Kind, RegisterSignal, Table, block_of
+from edge_agents.drivers.registers import Kind, RegisterSignal, Table, block_of
 from edge_agents.profiles import Profile
 from edge_agents.profiles.library import Identity
 from gateway.model import Value
@@ -28,19 +29,7 @@ UNIT_MAX: Final = 255
 PAUSE_S: Final = 0.02
 SILENT_UNITS_MAX: Final = 3
 """Time-outs in a row after which a TCP device is not asked for further units."""
-OBJECTS: Final = {0: "maker", 1: "product", 2: "revision", 4: "name", 5: "model"}
-"""Device identification (Modbus Application Protocol 1.1b3, section 6.21)."""
 FIRST_REGISTERS: Final = (Table.HOLDING, Table.INPUT)
-
-
-class Asked(Protocol):
-    """A connection to the units of one line, as the drivers' transports are."""
-
-    async def read(self, device_id: int, block: Block, timeout_s: float) -> bytes | Refusal:
-        """Ask a unit once; raises TimeoutError, Disconnected or GarbledError."""
-
-    async def ask(self, question: Question, timeout_s: float) -> bytes | Refusal:
-        """Ask any question that reads; raises as `read` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +117,7 @@ async def _accepts(host: str, port: int, timeout_s: float) -> bool:
     return True
 
 
-async def find_units(
-    line: Asked, inquiry: Inquiry, reconnect: Callable[[], Awaitable[None]]
-) -> AsyncIterator[tuple[int, Unit | None]]:
+async def find_units(line: Enquiry, inquiry: Inquiry) -> AsyncIterator[tuple[int, Unit | None]]:
     """Ask unit after unit; yields each device id with what was found there.
 
     Ends early after so many silent units in a row as the inquiry says. Raises Disconnected when
@@ -138,11 +125,7 @@ async def find_units(
     """
     silent = 0
     for device_id in inquiry.units:
-        try:
-            there = await _is_there(line, device_id, inquiry.timeout_s)
-        except Disconnected:
-            await reconnect()
-            there = False
+        there = await _is_there(line, device_id, inquiry.timeout_s)
         silent = 0 if there else silent + 1
         yield device_id, await _known(line, device_id, inquiry) if there else None
         if silent >= inquiry.silent_max:
@@ -150,7 +133,7 @@ async def find_units(
         await asyncio.sleep(PAUSE_S)
 
 
-async def _is_there(line: Asked, device_id: int, timeout_s: float) -> bool:
+async def _is_there(line: Enquiry, device_id: int, timeout_s: float) -> bool:
     """Ask for one register; a refusal is an answer too, unless a gateway gives it."""
     block = block_of([RegisterSignal("first", FIRST_REGISTERS[0], 0)])
     try:
@@ -159,37 +142,24 @@ async def _is_there(line: Asked, device_id: int, timeout_s: float) -> bool:
         return False
     except GarbledError:
         return True
+    except Disconnected:  # some devices hang up on ids that they do not know
+        return False
     return not (isinstance(answer, Refusal) and answer.code in GATEWAY_SILENT)
 
 
-async def _known(line: Asked, device_id: int, inquiry: Inquiry) -> Unit:
+async def _known(line: Enquiry, device_id: int, inquiry: Inquiry) -> Unit:
     """Learn who it is; old devices fall silent at questions that they do not know."""
     identity: Mapping[str, str] = {}
     fit: tuple[str, ...] = ()
-    with contextlib.suppress(Disconnected, TimeoutError):
-        identity = await identify(line, device_id, inquiry.timeout_s)
+    with contextlib.suppress(Disconnected):
+        identity = await line.identify(device_id, inquiry.timeout_s)
     with contextlib.suppress(Disconnected, TimeoutError):
         fit = await fitting(line, device_id, inquiry.profiles, inquiry.timeout_s)
     return Unit(device_id, identity, fit)
 
 
-async def identify(line: Asked, device_id: int, timeout_s: float) -> dict[str, str]:
-    """Ask what a unit says of itself (function 43/14); empty when it says nothing.
-
-    Raises Disconnected or TimeoutError.
-    """
-    try:
-        answer = await line.ask(identifying(device_id), timeout_s)
-    except GarbledError:
-        return {}
-    if isinstance(answer, Refusal):
-        return {}
-    objects = identification(answer).objects
-    return {OBJECTS[code]: text for code, text in objects.items() if code in OBJECTS and text}
-
-
 async def fitting(
-    line: Asked, device_id: int, profiles: Sequence[Profile], timeout_s: float
+    line: Enquiry, device_id: int, profiles: Sequence[Profile], timeout_s: float
 ) -> tuple[str, ...]:
     """Name the profiles all of whose marks the unit bears; devices of one maker may be alike.
 
@@ -205,7 +175,7 @@ async def fitting(
     return tuple(fit)
 
 
-async def _bears(line: Asked, device_id: int, mark: Identity, timeout_s: float) -> bool:
+async def _bears(line: Enquiry, device_id: int, mark: Identity, timeout_s: float) -> bool:
     signal = _signal(mark)
     block = block_of([signal])
     await asyncio.sleep(PAUSE_S)

@@ -12,6 +12,7 @@ import pytest
 
 from edge_agents import commands
 from edge_agents.agent.loading import strict
+from edge_agents.drivers.enquiry import enquiring
 from edge_agents.drivers.modbus import over_tcp
 from edge_agents.first_look import scan
 from edge_agents.profiles import profiles, read_profile
@@ -23,18 +24,10 @@ ALIKE = {"eastron-sdm120", "eastron-sdm630"}
 """Meters of one maker that no register read here tells apart."""
 
 
-async def found_at(port, units=(1,), timeout_s=0.3, known=KNOWN):
-    line = over_tcp("127.0.0.1", port)
-    await line.connect(2.0)
-
-    async def reconnect():
-        await line.connect(2.0)
-
-    try:
-        inquiry = scan.Inquiry(list(units), known, timeout_s, len(units))
-        return {at: unit async for at, unit in scan.find_units(line, inquiry, reconnect)}
-    finally:
-        line.close()
+async def found_at(port, units=(1,), timeout_s=0.3):
+    inquiry = scan.Inquiry(list(units), KNOWN, timeout_s, len(units))
+    async with enquiring(over_tcp("127.0.0.1", port), 2.0) as line:
+        return {at: unit async for at, unit in scan.find_units(line, inquiry)}
 
 
 @pytest.mark.parametrize("profile", MARKED, ids=[one.slug for one in MARKED])
