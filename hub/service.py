@@ -23,8 +23,11 @@ from hub.access import Access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
+from hub.coordination.directory import Directory
+from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
+from hub.coordination.taxonomy import load_taxonomy
 from hub.coordination.watch import Watch
 from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import Historian, HistorianUnavailableError, open_historian
@@ -73,6 +76,10 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         stack.callback(access.stop)
         events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
         jobs = _new_jobs(store, state, historian)
+        directory = Directory(state.registry, load_taxonomy())
+        changes = DirectoryChanges(
+            store, directory, state.registry, historian=historian, now_ms=now_ms
+        )
         desk = _new_desk(config, state, store=store, events=events, access=access)
         context = _context(
             state,
@@ -84,6 +91,8 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             events=events,
             subscriptions=desk.subscriptions,
             jobs=jobs,
+            directory=directory,
+            changes=changes,
         )
         app = create_app(context, pages)
         desk.errands.start()
@@ -248,6 +257,8 @@ def _context(
     stream: LiveStream,
     events: Events,
     jobs: Jobs,
+    directory: Directory,
+    changes: DirectoryChanges,
     subscriptions: Subscriptions,
 ) -> Context:
     def trouble() -> list[str]:
@@ -270,6 +281,8 @@ def _context(
         events=events,
         subscriptions=subscriptions,
         jobs=jobs,
+        directory=directory,
+        directory_changes=changes,
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub.access import Access
+from hub.coordination.directory import Directory
+from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
 from hub.historian import Historian
@@ -28,6 +30,8 @@ class Context:
     ready: Callable[[], list[str]]
     now_ms: Callable[[], int]
     access: Access
+    directory: Directory
+    directory_changes: DirectoryChanges
     events: Events
     jobs: Jobs
     subscriptions: Subscriptions

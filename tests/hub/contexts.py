@@ -4,8 +4,11 @@ import itertools
 
 from hub.access import Access, Passwords
 from hub.api import Context
+from hub.coordination.directory import Directory
+from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
+from hub.coordination.taxonomy import load_taxonomy
 from hub.live import Alarms, Counters
 from hub.notices.signing import Secrets
 from hub.notices.subscriptions import Subscriptions
@@ -27,6 +30,12 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         "now_ms": now_ms,
     }
     parts |= others
+    directory = Directory(registry, load_taxonomy())
+    parts.setdefault("directory", directory)
+    changes = DirectoryChanges(
+        store, parts["directory"], registry, historian=historian, now_ms=now_ms
+    )
+    parts.setdefault("directory_changes", changes)
     parts.setdefault("events", Events(store, now_ms=now_ms))
     parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
     parts.setdefault("subscriptions", new_subscriptions(store, now_ms))
