@@ -56,7 +56,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml lock/dev.txt lock/build.txt
 # Browser, brokers, databases and foreign Modbus programs come from Debian; without root the script says what to install.
 build/.debian: deploy/debian-packages.sh
 	@mkdir -p build
-	sh deploy/debian-packages.sh mosquitto chromium fonts-noto-cjk wrk curl postgresql libmodbus-dev mbpoll faketime systemd
+	sh deploy/debian-packages.sh mosquitto chromium fonts-noto-cjk wrk curl postgresql gcc libc6-dev libmodbus-dev mbpoll faketime systemd
 	@touch $@
 
 $(PAGE): $(PAGE_SOURCES) hatch_build.py | $(VENV)/bin/python
