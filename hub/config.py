@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from gateway.model import ID_PATTERN
 from gateway.settings import MistakeError
 from hub.notice_settings import Notices
+from hub.schedule import Calendar
 
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 """Schemes a broker may be reached by, with the ports registered for them."""
@@ -127,6 +128,10 @@ class Limits(_Strict):
     quarantine_messages: int = Field(default=1000, ge=0)
     alarms: int = Field(default=1000, ge=10)
     signals: int = Field(default=1_000_000, ge=1)
+    open_holds: int = Field(default=500, ge=1)
+    """Holds that one caller may have open at once."""
+    idempotency_keys: int = Field(default=20_000, ge=1)
+    """Requests to hold that one caller may make in a day; their answers are kept so long."""
     reorder_s: float = Field(default=2.0, ge=0)
     """How long a gap in a foreign node's sequence may stay open before a rebirth is asked."""
 
@@ -151,6 +156,20 @@ class Location(_Strict):
     lon: float = Field(ge=-180, le=180)
 
 
+def _clock_times(raw: object) -> object:
+    """Write times of day as YAML 1.1 was asked for: it reads 22:00 as base 60, the number 1320."""
+    if isinstance(raw, dict):
+        return {key: _clock_time(key, value) for key, value in raw.items()}
+    return [_clock_times(item) for item in raw] if isinstance(raw, list) else raw
+
+
+def _clock_time(key: object, raw: object) -> object:
+    minutes = raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+    if key in {"start", "end", "production_day_start"} and minutes is not None:
+        return f"{minutes // 60:02}:{minutes % 60:02}"
+    return _clock_times(raw)
+
+
 class Site(_Strict):
     """What nobody but a person knows about a factory."""
 
@@ -158,6 +177,8 @@ class Site(_Strict):
     time_zone: str = "UTC"
     location: Location | None = None
     municipality: str | None = Field(default=None, max_length=64)
+    calendar: Annotated[Calendar, BeforeValidator(_clock_times)] | None = None
+    """Its hours, until somebody writes others over HTTP."""
 
     @field_validator("time_zone")
     @classmethod

@@ -23,6 +23,7 @@ from hub.access import Access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
+from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
@@ -77,6 +78,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
         jobs = _new_jobs(store, state, historian)
         directory = Directory(state.registry, load_taxonomy())
+        calendars = _new_calendars(config, store, directory)
         changes = DirectoryChanges(
             store, directory, state.registry, historian=historian, now_ms=now_ms
         )
@@ -93,6 +95,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             jobs=jobs,
             directory=directory,
             changes=changes,
+            calendars=calendars,
         )
         app = create_app(context, pages)
         desk.errands.start()
@@ -195,6 +198,11 @@ def _new_state(config: HubConfig) -> State:
     )
 
 
+def _new_calendars(config: HubConfig, store: Store, directory: Directory) -> Calendars:
+    told = {site: place.calendar for site, place in config.sites.items() if place.calendar}
+    return Calendars(store, directory, now_ms=now_ms, configured=told)
+
+
 def _open_historian(config: HubConfig, state: State) -> Historian:
     try:
         return open_historian(
@@ -259,6 +267,7 @@ def _context(
     jobs: Jobs,
     directory: Directory,
     changes: DirectoryChanges,
+    calendars: Calendars,
     subscriptions: Subscriptions,
 ) -> Context:
     def trouble() -> list[str]:
@@ -283,6 +292,7 @@ def _context(
         jobs=jobs,
         directory=directory,
         directory_changes=changes,
+        calendars=calendars,
     )
 
 

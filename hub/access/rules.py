@@ -113,6 +113,15 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("POST", f"{_MACHINE}/return"): OWNER,
     ("POST", f"{_MACHINE}/move"): OWNER,
     ("DELETE", _MACHINE): OWNER,
+    # Hours: shown whole or not at all, for half-days would not tell them.
+    ("GET", f"{_SITE}/calendar"): SEEN.reading(Group.CAPACITY_CALENDAR),
+    ("PUT", f"{_SITE}/calendar"): OWNER,
+    ("DELETE", f"{_SITE}/calendar"): OWNER,
+    ("GET", f"{_MACHINE}/calendar"): SEEN.reading(Group.CAPACITY_CALENDAR),
+    ("PUT", f"{_MACHINE}/calendar"): OWNER,
+    ("DELETE", f"{_MACHINE}/calendar"): OWNER,
+    ("GET", f"{_MACHINE}/calendar/windows"): SEEN.reading(Group.CAPACITY_CALENDAR),
+    ("GET", f"{_MACHINE}/calendar.ics"): SEEN.reading(Group.CAPACITY_CALENDAR),
     # Events filter each event by the view; jobs know whose they are.
     ("GET", "/api/v1/events"): KNOWN.reading(
         Group.CAPACITY_CALENDAR, Group.STATUS_REASON, Group.JOB_DETAIL

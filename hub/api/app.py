@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api import (
     availability,
+    calendars,
     entries,
     events,
     health,
@@ -49,6 +50,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
     problems.install(app)
     for module in (
         availability,
+        calendars,
         machines,
         history,
         stream,

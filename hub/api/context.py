@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub.access import Access
+from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
@@ -32,6 +33,7 @@ class Context:
     access: Access
     directory: Directory
     directory_changes: DirectoryChanges
+    calendars: Calendars
     events: Events
     jobs: Jobs
     subscriptions: Subscriptions

@@ -104,6 +104,7 @@ def write_windows(windows: Iterable[Window], name: str, *, now_ms: int) -> bytes
 
 def _file(name: str) -> icalendar.Calendar:
     file = icalendar.Calendar()
+    name = _plain(name)
     file.add("PRODID", "-//Machikoba//Machikoba hub//EN")
     file.add("VERSION", "2.0")
     file.add("X-WR-CALNAME", name)
@@ -111,9 +112,14 @@ def _file(name: str) -> icalendar.Calendar:
 
 
 def _stamped(event: icalendar.Event, uid: str, now_ms: int) -> icalendar.Event:
-    event.add("UID", uid)
+    event.add("UID", _plain(uid))
     event.add("DTSTAMP", datetime.fromtimestamp(now_ms // 1000, UTC))
     return event
+
+
+def _plain(text: str) -> str:
+    """Keep what a foreign machine calls itself from ending a line of the file."""
+    return "".join(sign if sign.isprintable() else "-" for sign in text)
 
 
 def _mark(event: icalendar.Event, kind: RuleKind) -> None:

@@ -4,6 +4,7 @@ import itertools
 
 from hub.access import Access, Passwords
 from hub.api import Context
+from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
@@ -36,6 +37,8 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         store, parts["directory"], registry, historian=historian, now_ms=now_ms
     )
     parts.setdefault("directory_changes", changes)
+    calendars = Calendars(store, parts["directory"], now_ms=now_ms)
+    parts.setdefault("calendars", calendars)
     parts.setdefault("events", Events(store, now_ms=now_ms))
     parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
     parts.setdefault("subscriptions", new_subscriptions(store, now_ms))
