@@ -14,15 +14,19 @@ from edge_agents.agent.births import announced
 from edge_agents.agent.loading import Loaded
 from edge_agents.agent.notify import ServiceNotice
 from edge_agents.agent.page import PORT_FILE, Answer, StatusPage
-from edge_agents.agent.status import MEDIA_METRICS, AgentStatus
+from edge_agents.agent.status import MEDIA_METRICS, AgentStatus, ClockStatus
+from edge_agents.clock import AgentClock, Change, LastKnown, Standing
 from edge_agents.config import AgentConfig
 from edge_agents.drivers import Delivery, Driver, open_drivers
-from edge_agents.outbox import Outbox, OutboxStatus
+from edge_agents.outbox import Outbox, OutboxStatus, Waiting, uncertain
 from edge_agents.sampler import Moment, Sampler
+from edge_agents.system_clock import evidence, keep_last_known, read_last_known
 from edge_agents.uplink import Uplink
 from gateway.delivery import Sender
 from gateway.journal import Budget, Entry, Journal, JournalCorrupt, JournalError
+from gateway.model import Sample
 from gateway.mqtt import Tls
+from gateway.sparkplug import names
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,8 @@ FIRST_TICK_S: Final = 1.0
 DRIVER_RESTART_S: Final = 5.0
 MS_PER_S: Final = 1_000
 CANCEL_AGAIN_S: Final = 1.0
+KEEP_TIME_MS: Final = 300_000
+"""How often a time that is right is kept on disk, for a start with a clock that is not."""
 
 
 class Agent:
@@ -41,10 +47,14 @@ class Agent:
     Raises JournalError where the data directory cannot be used.
     """
 
-    def __init__(self, loaded: Loaded, *, now_ms: Callable[[], int], rng: random.Random) -> None:
+    def __init__(self, loaded: Loaded, *, clock: AgentClock, rng: random.Random) -> None:
+        now_ms = clock.now_ms
         config = loaded.config
         self._config = config
         self._problems = loaded.problems
+        self._clock = clock
+        self._waiting = Waiting()
+        self._kept_ms: int | None = None
         self._now_ms = now_ms
         self._started_ms = now_ms()
         self._version = version("machikoba")
@@ -66,10 +76,13 @@ class Agent:
             rng=rng,
             host=config.host,
             acknowledged=config.ack == "hub",
+            on_host_time=clock.hub_said,
         )
         self._uplink = _make_uplink(config, self._sender, loaded.password, now_ms)
         self._samplers = {machine.id: Sampler(machine) for machine in config.machines}
-        self._drivers = open_drivers(config, now_ms=now_ms, rng=rng)
+        self._drivers = open_drivers(
+            config, now_ms=now_ms, rng=rng, clock_offset_ms=lambda: clock.offset_ms
+        )
         self._page = StatusPage(
             {
                 "/healthz": self._health,
@@ -86,6 +99,8 @@ class Agent:
         Raises an ExceptionGroup when a part that cannot be replaced has failed.
         """
         try:
+            if self._clock.standing is Standing.WAITING:
+                log.warning("the clock is not to be trusted: %s; readings wait", self._clock.doubt)
             async with asyncio.TaskGroup() as parts:
                 outbox = parts.create_task(self._outbox.run())
                 uplink = parts.create_task(self._uplink.run())
@@ -95,8 +110,10 @@ class Agent:
                 self._notice.ready()
                 await stop.wait()
                 self._notice.stopping()
-                for tasks in (readers, [outbox], [uplink]):
-                    await _end(tasks)
+                await _end(readers)
+                self._record_untimed()
+                await _end([outbox])
+                await _end([uplink])
         finally:
             self._journal.close()
 
@@ -111,6 +128,12 @@ class Agent:
             time_ms=self._now_ms(),
             disabled=self._problems,
             outbox=self._outbox_status(),
+            clock=ClockStatus(
+                self._clock.standing.value,
+                self._waiting.samples,
+                self._waiting.untimed,
+                self._clock.steps,
+            ),
             session=self._sender.status(),
             lines=[driver.status() for driver in self._drivers],
         )
@@ -122,12 +145,48 @@ class Agent:
             return error
 
     def _now(self) -> Moment:
-        return Moment(self._now_ms(), time.monotonic_ns() // 1_000_000)
+        return Moment(self._now_ms(), self._clock.steady_ms())
 
     def _deliver(self, delivery: Delivery) -> None:
         told = self._samplers[delivery.machine].take(delivery, self._now())
         if told:
-            self._outbox.record(delivery.machine, told)
+            self._keep(delivery.machine, told)
+
+    def _keep(self, machine: str, told: list[Sample]) -> None:
+        """Hand samples to the outbox; while nobody knows the time, have them wait for it."""
+        match self._clock.standing:
+            case Standing.SURE:
+                self._outbox.record(machine, told)
+            case Standing.HUB:
+                self._outbox.record(machine, uncertain(told))
+            case Standing.WAITING:
+                for owner, samples in self._waiting.add(machine, told):
+                    self._outbox.record(owner, samples)
+
+    def _mind_the_clock(self) -> None:
+        """Give times to what waited for them, and tell each step of the clock."""
+        change = self._clock.poll()
+        if change is not None:
+            self._clock_changed(change)
+        now_ms = self._now_ms()
+        due = self._kept_ms is None or abs(now_ms - self._kept_ms) >= KEEP_TIME_MS
+        if self._clock.standing is Standing.SURE and due:
+            self._kept_ms = now_ms
+            keep_last_known(self._config.data, LastKnown(now_ms, self._clock.boot_id))
+
+    def _clock_changed(self, change: Change) -> None:
+        log.warning("the clock was %s: it moved by %+.3f s", change.word, change.by_ms / MS_PER_S)
+        if change.waited:
+            for machine, samples in self._waiting.release(change.by_ms):
+                self._keep(machine, samples)
+        said = f"{change.word}, moved by {change.by_ms / MS_PER_S:+.3f} s"
+        for machine in self._samplers:
+            self._outbox.record(machine, [Sample(names.CLOCK, said, self._now_ms())])
+
+    def _record_untimed(self) -> None:
+        """At the end, keep what waits with the times that it has: no later run knows better."""
+        for machine, samples in self._waiting.release(0):
+            self._outbox.record(machine, uncertain(samples))
 
     def _committed(self, entries: list[Entry]) -> None:
         self._uplink.appended(entries)
@@ -136,11 +195,12 @@ class Agent:
         """Let time pass for every machine, and show the supervisor that it does."""
         await asyncio.sleep(FIRST_TICK_S)
         while True:
+            self._mind_the_clock()
             now = self._now()
             for machine, sampler in self._samplers.items():
                 told = sampler.tick(now)
                 if told:
-                    self._outbox.record(machine, told)
+                    self._keep(machine, told)
             self._notice.alive()
             await asyncio.sleep(TICK_S)
 
@@ -175,8 +235,14 @@ async def serve(loaded: Loaded) -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     for problem in loaded.problems:
         log.error("left out: %s", problem)
+    clock = AgentClock(
+        wall_ms=utc_ms,
+        steady_ms=lambda: time.monotonic_ns() // 1_000_000,
+        evidence=evidence,
+        last=read_last_known(loaded.config.data),
+    )
     while not stop.is_set():
-        agent = Agent(loaded, now_ms=utc_ms, rng=random.SystemRandom())
+        agent = Agent(loaded, clock=clock, rng=random.SystemRandom())
         try:
             await agent.run(stop)
         except* JournalCorrupt as group:

@@ -14,6 +14,20 @@ MEDIA_METRICS = "text/plain; version=0.0.4"
 
 
 @dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """How far the agent's time can be believed."""
+
+    standing: str
+    """``sure``, ``hub`` (uncertain) or ``waiting``."""
+    waiting: int
+    """Samples that wait to be told when they were read."""
+    untimed: int
+    """Samples that could not wait any longer and were told with an uncertain time."""
+    steps: int
+    """How often the clock was set while it was believed."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentStatus:
     """One look at the whole agent."""
 
@@ -26,6 +40,7 @@ class AgentStatus:
     disabled: tuple[Problem, ...]
     """What is wrong with the machines that were left out."""
     outbox: OutboxStatus | JournalError
+    clock: ClockStatus
     session: SenderStatus
     lines: Sequence[DriverStatus]
 
@@ -58,6 +73,7 @@ class AgentStatus:
                 "machines": self.machines,
                 "disabled": [str(problem) for problem in self.disabled],
                 "outbox": outbox,
+                "clock": asdict(self.clock),
                 "session": asdict(self.session),
                 "lines": [asdict(line) for line in self.lines],
             },
@@ -89,6 +105,14 @@ class AgentStatus:
                 ("dropped_samples_total", "counter", "Given up", journal.dropped_samples),
             ):
                 yield f"{prefix}_{name}", kind, words, [("", float(value))]
+        clock = self.clock
+        for name, kind, words, count in (
+            ("clock_sure", "gauge", "1 while the time is right", clock.standing == "sure"),
+            ("clock_waiting_samples", "gauge", "Waiting for the time", clock.waiting),
+            ("clock_untimed_samples_total", "counter", "Told without", clock.untimed),
+            ("clock_steps_total", "counter", "How often the clock was set", clock.steps),
+        ):
+            yield f"{prefix}_{name}", kind, words, [("", float(count))]
         session = self.session
         for name, words, yes in (
             ("broker_connected", "1 while connected", session.connected),

@@ -65,13 +65,20 @@ def open_drivers(
     now_ms: Callable[[], int],
     rng: random.Random,
     opcua_command: Sequence[str] = COMMAND,
+    clock_offset_ms: Callable[[], int | None] = lambda: None,
 ) -> list[Driver]:
     """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet.
 
     OPC UA servers are read in at most `opcua_processes` children while they behave; each child is
-    started by `opcua_command`.
+    started by `opcua_command`. While `clock_offset_ms` gives a number, time is the steady clock
+    plus that, and the system's own clock is wrong.
     """
-    nursery = Nursery(config.opcua_processes, rng=rng, command=opcua_command)
+    nursery = Nursery(
+        config.opcua_processes,
+        rng=rng,
+        command=opcua_command,
+        clock_offset_ms=clock_offset_ms,
+    )
     servers = [IsolatedServer(one, nursery, now_ms=now_ms) for one in _servers(config)]
     by_line = _by_line(config.machines)
     lines = [

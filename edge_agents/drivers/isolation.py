@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge_agents.drivers.breaker import Backoff
@@ -112,6 +112,8 @@ class _Child:
     backoff: Backoff
     servers: dict[int, IsolatedServer] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
+    clock_offset_ms: int | None = None
+    """What the process was told last about the time; see `Nursery`."""
     task: asyncio.Task[None] | None = None
 
 
@@ -125,7 +127,9 @@ class Nursery:
         rng: random.Random,
         command: Sequence[str] = COMMAND,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
+        clock_offset_ms: Callable[[], int | None] = lambda: None,
     ) -> None:
+        self._clock_offset_ms = clock_offset_ms
         self._processes = processes
         self._rng = rng
         self._command = (*command, str(memory_bytes_max))
@@ -217,6 +221,8 @@ class Nursery:
                 env={**os.environ, "MALLOC_ARENA_MAX": "2"},
             )
             child.process = process
+            child.clock_offset_ms = None
+            self._tell_time(child)
             for number, server in child.servers.items():
                 self._order(child, _adding(number, server))
             return await self._listen(child, process)
@@ -238,6 +244,7 @@ class Nursery:
                 return "it was silent and was killed"
             if not line:
                 return "it ended by itself"
+            self._tell_time(child)
             stuck = self._hear(child, line)
             if stuck is not None:
                 return stuck
@@ -249,10 +256,10 @@ class Nursery:
         """
         try:
             match json.loads(line, parse_constant=_no_number):
-                case ["read", int(number), str(machine), int(at_ms), bool(link), list(samples)]:
+                case ["read", int(number), str(machine), int(at_ms), bool(link), list(samples), by]:
                     delivery = Delivery(machine, at_ms, tuple(map(_sample, samples)), link)
                     if number in child.servers:
-                        child.servers[number].take(delivery)
+                        child.servers[number].take(_moved(delivery, self._moved_ms(by)))
                 case ["beat", dict(statuses)]:
                     for number, status in statuses.items():
                         if int(number) in child.servers:
@@ -275,6 +282,22 @@ class Nursery:
         server.suspect = True
         return f"{server.name} hung it"
 
+    def _tell_time(self, child: _Child) -> None:
+        """Have a child know the time as we do: it has the same steady clock."""
+        offset_ms = self._clock_offset_ms()
+        if offset_ms != child.clock_offset_ms:
+            child.clock_offset_ms = offset_ms
+            self._order(child, {"clock": offset_ms})
+
+    def _moved_ms(self, offset_ms: object) -> int:
+        """Tell what times lack that a child gave by another offset than ours by now."""
+        if not isinstance(offset_ms, int):
+            return 0
+        ours_ms = self._clock_offset_ms()
+        if ours_ms is None:
+            ours_ms = (time.time_ns() - time.monotonic_ns()) // 1_000_000
+        return ours_ms - offset_ms
+
     @staticmethod
     def _order(child: _Child, order: Mapping[str, Any]) -> None:
         process = child.process
@@ -295,6 +318,13 @@ def _sample(data: Sequence[Any]) -> Sample:
     if not (value is None or isinstance(value, str | int | float)) or not isinstance(time_ms, int):
         raise ValueError("no sample")
     return Sample(str(signal), value, time_ms, Quality(quality), Reason(reason))
+
+
+def _moved(delivery: Delivery, by_ms: int) -> Delivery:
+    if not by_ms:
+        return delivery
+    samples = tuple(replace(one, time_ms=one.time_ms + by_ms) for one in delivery.samples)
+    return replace(delivery, at_ms=delivery.at_ms + by_ms, samples=samples)
 
 
 def _no_number(text: str) -> float:

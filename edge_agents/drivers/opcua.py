@@ -5,7 +5,9 @@ after a server's restart the same index may mean another namespace. The library'
 is not used. Nothing is ever written to a server.
 
 Values carry the time of their source. The first value of a connection may be days old at its
-source: it is stamped with the moment it was read, as a Modbus value would be.
+source: it is stamped with the moment it was read, as a Modbus value would be. While our own clock
+cannot be trusted, values get its time all the same, less their age by the server's clock: it will
+be set right, theirs as well as all others'.
 """
 
 import asyncio
@@ -153,12 +155,14 @@ class OpcuaServer:
         *,
         now_ms: Callable[[], int],
         rng: random.Random,
+        own_time: Callable[[], bool] = lambda: False,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.name = f"opcua {server.url}"
         self._server = server
         self._now_ms = now_ms
+        self._own_time = own_time
         self._monotonic = monotonic
         self._sleep = sleep
         self._rng = rng
@@ -247,6 +251,7 @@ class OpcuaServer:
                 self._server,
                 self._figures,
                 now_ms=self._now_ms,
+                own_time=self._own_time,
                 monotonic=self._monotonic,
             )
             await self._talk.begin()
@@ -291,6 +296,7 @@ class _Conversation:
         figures: _Figures,
         *,
         now_ms: Callable[[], int],
+        own_time: Callable[[], bool],
         monotonic: Callable[[], float],
     ) -> None:
         self._client = client
@@ -299,6 +305,7 @@ class _Conversation:
         self._server = server
         self._figures = figures
         self._now_ms = now_ms
+        self._own_time = own_time
         self._monotonic = monotonic
         self._gone = asyncio.Event()
         self._jobs: Schedule[_Job] = Schedule()
@@ -455,6 +462,7 @@ class _Conversation:
         """Take in what the server reports; without changes it is only a sign of life."""
         self._published_s = self._monotonic()
         at_ms = self._now_ms()
+        published = result.NotificationMessage.PublishTime if self._own_time() else None
         told: list[tuple[_Item, ua.DataValue]] = []
         for notification in result.NotificationMessage.NotificationData or ():
             if isinstance(notification, ua.DataChangeNotification):
@@ -466,13 +474,19 @@ class _Conversation:
             elif isinstance(notification, ua.StatusChangeNotification):
                 self._gone.set()  # the server gave the subscription up
         for presence, some in _grouped(told, lambda pair: pair[0].presence):
-            samples = tuple(self._told(item, value, at_ms) for item, value in some)
+            samples = tuple(self._told(item, value, at_ms, published) for item, value in some)
             presence.read(at_ms, samples)
 
-    def _told(self, item: _Item, value: ua.DataValue, at_ms: int) -> Sample:
+    def _told(
+        self, item: _Item, value: ua.DataValue, at_ms: int, published: datetime | None
+    ) -> Sample:
         if _status(value) & _OVERFLOW_MASK == _OVERFLOW:
             self._figures.missed += 1
-        sample = _sample(item, value, _source_ms(item, value, at_ms), at_ms)
+        if published is None:
+            time_ms = _source_ms(item, value, at_ms)
+        else:
+            time_ms = at_ms - _age_ms(value, published)
+        sample = _sample(item, value, time_ms, at_ms)
         item.seen, item.bad = True, sample.quality is Quality.BAD
         return sample
 
@@ -613,6 +627,13 @@ def _source_ms(item: _Item, value: ua.DataValue, at_ms: int) -> int:
     if not item.seen and source_ms <= max(item.floor_ms, at_ms - CLOCK_TOLERANCE_MS):
         return at_ms
     return source_ms
+
+
+def _age_ms(value: ua.DataValue, published: datetime) -> int:
+    """Tell by the server's clock alone how old a value is: ours is not to be trusted."""
+    stamp = value.SourceTimestamp or value.ServerTimestamp or published
+    age_ms = int((_utc(published) - _utc(stamp)).total_seconds() * 1_000)
+    return age_ms if 0 <= age_ms <= CLOCK_TOLERANCE_MS else 0
 
 
 def _utc(stamp: datetime) -> datetime:

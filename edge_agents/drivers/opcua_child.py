@@ -51,7 +51,21 @@ class ServerDriver(Protocol):
         """Tell whether `thing` works for this driver's conversation."""
 
 
-MakeDriver = Callable[[Server], ServerDriver]
+class ChildClock:
+    """The time as the parent knows it; the system's, as long as the parent trusts that."""
+
+    def __init__(self) -> None:
+        self.offset_ms: int | None = None
+        """What makes UTC of the steady clock."""
+
+    def now_ms(self) -> int:
+        """Return the time in milliseconds UTC."""
+        if self.offset_ms is None:
+            return time.time_ns() // 1_000_000
+        return time.monotonic_ns() // 1_000_000 + self.offset_ms
+
+
+MakeDriver = Callable[[Server, ChildClock], ServerDriver]
 
 
 class Child:
@@ -62,6 +76,7 @@ class Child:
         self._write = write
         self._drivers: dict[int, ServerDriver] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._clock = ChildClock()
         self.beat_s = time.monotonic()
 
     def obey(self, line: bytes) -> None:
@@ -69,11 +84,13 @@ class Child:
         order = json.loads(line)
         if "add" in order:
             number = int(order["add"])
-            driver = self._make(from_json(order["server"]))
+            driver = self._make(from_json(order["server"]), self._clock)
             self._drivers[number] = driver
             task = asyncio.create_task(driver.run(self._sender(number)))
             task.add_done_callback(lambda ended: self._ended(number, ended))
             self._tasks[number] = task
+        elif "clock" in order:
+            self._clock.offset_ms = order["clock"]
         else:
             number = int(order["remove"])
             self._drivers.pop(number, None)
@@ -129,7 +146,8 @@ class Child:
                 [one.signal, one.value, one.time_ms, one.quality, one.reason]
                 for one in delivery.samples
             ]
-            self._say(["read", number, delivery.machine, delivery.at_ms, delivery.link, samples])
+            said = [number, delivery.machine, delivery.at_ms, delivery.link, samples]
+            self._say(["read", *said, self._clock.offset_ms])
 
         return deliver
 
@@ -176,13 +194,14 @@ async def serve(make: MakeDriver) -> None:
     os._exit(0)
 
 
-def make_opcua(server: Server) -> ServerDriver:
+def make_opcua(server: Server, clock: ChildClock) -> ServerDriver:
     """Make the driver of one OPC UA server."""
     from edge_agents.drivers.opcua import OpcuaServer  # noqa: PLC0415 (after the memory limit)
 
     return OpcuaServer(
         server,
-        now_ms=lambda: time.time_ns() // 1_000_000,
+        now_ms=clock.now_ms,
+        own_time=lambda: clock.offset_ms is not None,
         rng=random.Random(),  # noqa: S311 (jitter, no secret)
     )
 

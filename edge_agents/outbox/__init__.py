@@ -2,5 +2,15 @@
 
 from edge_agents.outbox.aliases import Alias, Aliases, MachineBirth, SignalBirth
 from edge_agents.outbox.outbox import Outbox, OutboxStatus
+from edge_agents.outbox.waiting import Waiting, uncertain
 
-__all__ = ["Alias", "Aliases", "MachineBirth", "Outbox", "OutboxStatus", "SignalBirth"]
+__all__ = [
+    "Alias",
+    "Aliases",
+    "MachineBirth",
+    "Outbox",
+    "OutboxStatus",
+    "SignalBirth",
+    "Waiting",
+    "uncertain",
+]

@@ -28,6 +28,7 @@ OWN_SIGNALS: Final = {
     names.LINK: DataType.BOOLEAN,
     names.READ_AT: DataType.DATETIME,
     names.MAX_AGE: DataType.UINT32,
+    names.CLOCK: DataType.STRING,
 }
 """What the agent tells of every machine beside its configured signals."""
 

@@ -73,7 +73,8 @@ class Sender:
     ``births_changed``, ``disconnected``) and publishes, in order, what ``poll`` returns; times are
     readings of the wall clock, which may step. ``acknowledged=False`` is for a foreign host: an
     entry is then settled when its publish completed, which promises nothing about its storage.
-    Create it before anything is appended to the journal.
+    Create it before anything is appended to the journal. ``on_host_time`` hears the time of each
+    acknowledgement, for whom no better clock is at hand.
     """
 
     def __init__(
@@ -88,11 +89,13 @@ class Sender:
         host: str | None = None,
         acknowledged: bool = True,
         datatypes: bool = False,
+        on_host_time: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._births = births
         self._rng = rng
         self._acknowledged = acknowledged
+        self._on_host_time = on_host_time
         self._session = Session(site, agent, version=version, datatypes=datatypes)
         self._time = SteadyTime()
         self._primary = host
@@ -347,6 +350,8 @@ class Sender:
             self._want_birth(now)
         if ack is not None and self._acknowledged:
             self._acknowledge(ack, now)
+            if self._host == ack.host and command.time_ms is not None:
+                self._on_host_time(command.time_ms)
 
     def _acknowledge(self, ack: Ack, now: int) -> None:
         """Obey the rules of the wire contract, in order: host, session, epoch, then offsets."""

@@ -32,6 +32,7 @@ STATE_EVIDENCE: Final = "Machikoba/State/Evidence"
 LINK: Final = "Machikoba/Link"
 READ_AT: Final = "Machikoba/Read At"
 MAX_AGE: Final = "Machikoba/Max Age"
+CLOCK: Final = "Machikoba/Clock"
 DROPPED: Final = "Machikoba/Dropped"
 DROPPED_CAUSE: Final = "Machikoba/Dropped/Cause"
 

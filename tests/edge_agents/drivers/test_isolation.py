@@ -8,6 +8,7 @@ import json
 import random
 import sys
 import textwrap
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -25,7 +26,8 @@ STAND_IN = """
     from gateway.model import Sample
 
     class StandIn:
-        def __init__(self, server):
+        def __init__(self, server, clock):
+            self.clock = clock
             self.what = server.url.removeprefix("opc.tcp://")
             self.machine = server.machines[0].machine
 
@@ -33,7 +35,7 @@ STAND_IN = """
             count = 0
             while True:
                 count += 1
-                sample = Sample("a", count, time.time_ns() // 1_000_000)
+                sample = Sample("a", count, self.clock.now_ms())
                 deliver(Delivery(self.machine, sample.time_ms, (sample,), True))
                 await asyncio.sleep(0.05)
                 if count == 10:
@@ -71,9 +73,11 @@ def server(what, machine):
 
 
 @asynccontextmanager
-async def serving(*servers, processes=1):
+async def serving(*servers, processes=1, clock_offset_ms=lambda: None):
     command = (sys.executable, "-c", textwrap.dedent(STAND_IN))
-    nursery = Nursery(processes, rng=random.Random(2), command=command)
+    nursery = Nursery(
+        processes, rng=random.Random(2), command=command, clock_offset_ms=clock_offset_ms
+    )
     record = Record()
     drivers = [IsolatedServer(one, nursery, now_ms=now_ms) for one in servers]
     tasks = [asyncio.create_task(one.run(record)) for one in drivers]
@@ -138,6 +142,23 @@ async def test_a_child_that_eats_memory_hits_its_limit_and_is_replaced():
         await record.until(lambda: bool(bad(record, "m1")))
         before = len(good(record, "m1"))
         await record.until(lambda: len(good(record, "m1")) > before)
+
+
+async def test_a_child_tells_the_time_of_its_parent_and_nothing_slips_through_when_that_changes():
+    day_ms = 86_400_000
+    provisional_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000 - day_ms
+    offset_ms = [provisional_ms]
+    began_ms = now_ms()
+    async with serving(server("well", "m1"), clock_offset_ms=lambda: offset_ms[0]) as served:
+        record = served[0]
+        await record.until(lambda: len(record.deliveries) > 20)
+        before = len(record.deliveries)
+        offset_ms[0] = None
+        await record.until(lambda: len(record.deliveries) > before + 40)
+
+    times_ms = [sample.time_ms for one in record.deliveries for sample in one.samples if one.link]
+    assert all(began_ms - day_ms <= one < began_ms for one in times_ms[: before - 1])
+    assert all(began_ms <= one <= now_ms() for one in times_ms[before:])
 
 
 async def test_servers_are_spread_over_no_more_children_than_allowed():
