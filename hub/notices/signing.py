@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import os
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -76,8 +77,8 @@ def _make(path: Path) -> bytes:
     It is linked into place whole and synced, so no crash leaves half a key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    file, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    partial = Path(name)
     try:
         os.write(file, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
         os.fsync(file)
