@@ -1,16 +1,18 @@
-"""One TCP port with one or more machines behind it, served by pymodbus.
+"""One line with one or more machines on it, served by pymodbus.
 
-pymodbus stores, checks and frames; what is ours is filling registers at the instant of a read,
-and the faults between the answer and the wire.
+The line is a TCP port that speaks Modbus TCP or serial frames (RTU), or a serial port made of a
+pseudo terminal. pymodbus stores, checks and frames; what is ours is filling registers at the
+instant of a read, and the faults between the answer and the wire.
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pymodbus.constants import ExcCodes
+from pymodbus.framer import FramerRTU, FramerType
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
@@ -19,6 +21,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from simulators.faults import Clock, Fault, FaultKind, Switch
 from simulators.machine import Machine, Value
 from simulators.modbus_server.registers import Register, Table, encode, registers_of
+from simulators.modbus_server.terminal import Terminal
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,10 @@ READ_TABLES: Final[Mapping[int, Table]] = {1: "coil", 2: "discrete", 3: "holding
 """Read function codes (Modbus Application Protocol 1.1b3, section 6)."""
 WRITE_CODES: Final = frozenset({5, 6, 15, 16, 21, 22, 23})
 RESTART_MS: Final = 2_000
+BAUD: Final = 115_200
+"""What a client shall say; a pseudo terminal takes any."""
+
+Over = Literal["tcp", "rtu_tcp", "serial"]
 ANYBODY: Final = 0
 """pymodbus's device id for requests to devices that do not exist."""
 
@@ -169,7 +176,8 @@ class _Server(ModbusTcpServer):
 
     def __init__(self, line: "ModbusLine", devices: list[SimDevice], port: int) -> None:
         self._line = line
-        super().__init__(devices, address=(HOST, port))
+        framer = FramerType.SOCKET if line.over == "tcp" else FramerType.RTU
+        super().__init__(devices, address=(HOST, port), framer=framer)
 
     def callback_new_connection(self) -> _Conversation:
         """Begin a conversation."""
@@ -177,7 +185,7 @@ class _Server(ModbusTcpServer):
 
 
 class ModbusLine:
-    """A TCP port with its machines. More than one machine makes it a gateway.
+    """A line with its machines. More than one machine makes it a gateway or a serial bus.
 
     As pymodbus does, it takes one question at a time on each connection: a client that sends the
     next before it has the answer may lose one of the two.
@@ -186,12 +194,22 @@ class ModbusLine:
         devices: by machine id; their device ids must differ.
         rng: source of garbage.
         port: 0 asks the system for a free one, which is kept over restarts.
+        over: ``tcp``, ``rtu_tcp`` (serial frames through TCP) or ``serial`` (a pseudo terminal
+            as well). A unit of a serial line that is not there says nothing, where a gateway
+            excuses it.
     """
 
     def __init__(
-        self, devices: Mapping[str, ModbusDevice], *, rng: random.Random, port: int = 0
+        self,
+        devices: Mapping[str, ModbusDevice],
+        *,
+        rng: random.Random,
+        port: int = 0,
+        over: Over = "tcp",
     ) -> None:
         self.port = port
+        self.over = over
+        self._terminal = Terminal() if over == "serial" else None
         self._devices = dict(devices)
         self._by_id = {device.device_id: device for device in devices.values()}
         if len(self._by_id) != len(self._devices):
@@ -221,6 +239,8 @@ class ModbusLine:
         listener: Any = server.transport
         self.port = listener.sockets[0].getsockname()[1]
         self._server = server
+        if self._terminal is not None:
+            await self._terminal.open(HOST, self.port)
 
     async def stop(self) -> None:
         """Stop listening and drop every connection."""
@@ -230,6 +250,8 @@ class ModbusLine:
         await self._hang_up()
 
     async def _hang_up(self) -> None:
+        if self._terminal is not None:
+            await self._terminal.close()
         server, self._server = self._server, None
         if server is not None:
             await server.shutdown()  # type: ignore[no-untyped-call]  # pymodbus's own
@@ -279,12 +301,16 @@ class ModbusLine:
 
     def address(self, machine: str) -> dict[str, object]:
         """Say where one machine is reached."""
-        return {
+        place: dict[str, object] = {
             "protocol": "modbus",
+            "over": self.over,
             "host": HOST,
             "port": self.port,
             "device_id": self._devices[machine].device_id,
         }
+        if self._terminal is not None:
+            place |= {"serial": self._terminal.path, "baud": BAUD}
+        return place
 
     # -- answers -----------------------------------------------------------------------
 
@@ -292,8 +318,9 @@ class ModbusLine:
         """Send one answer the way its device's fault lets it go."""
         device = self._by_id.get(request.dev_id)
         if device is None:
-            reply = _refusal(request, ExcCodes.GATEWAY_NO_RESPONSE)
-            self._send(conversation, None, request, reply)
+            if self.over == "tcp":
+                reply = _refusal(request, ExcCodes.GATEWAY_NO_RESPONSE)
+                self._send(conversation, None, request, reply)
             return
         device.requests += 1
         if request.function_code in WRITE_CODES:
@@ -304,11 +331,14 @@ class ModbusLine:
             case FaultKind.SILENT:
                 return
             case FaultKind.GARBAGE:
-                conversation.send(_garbage(request, self._rng))
+                garbage = _garbage if self.over == "tcp" else _serial_garbage
+                conversation.send(garbage(request, self._rng))
                 return
             case FaultKind.EXCEPTION:
                 reply = _refusal(request, fault.code if fault else 0)
             case FaultKind.CLOSED | FaultKind.RESTART:
+                if self.over != "tcp":
+                    return
                 reply = _refusal(request, ExcCodes.GATEWAY_NO_RESPONSE)
         if fault is not None and fault.kind is FaultKind.SLOW:
             loop = asyncio.get_running_loop()
@@ -357,3 +387,16 @@ def _garbage(request: ModbusPDU, rng: random.Random) -> bytes:
             head = ((request.transaction_id + 7777) % 65536).to_bytes(2, "big")
             body = bytes([request.dev_id, function, 4]) + rng.randbytes(4)
     return head + b"\0\0" + len(body).to_bytes(2, "big") + body
+
+
+def _serial_garbage(request: ModbusPDU, rng: random.Random) -> bytes:
+    """Make serial noise, half an answer, or one with a wrong checksum."""
+    body = bytes([request.dev_id, request.function_code, 4]) + rng.randbytes(4)
+    check = FramerRTU.compute_CRC(body)
+    match rng.randrange(3):
+        case 0:
+            return b"\xff" + rng.randbytes(rng.randrange(1, 40))
+        case 1:
+            return body[: rng.randrange(1, len(body))]
+        case _:
+            return body + (check ^ 0x0101).to_bytes(2, "big")

@@ -13,6 +13,9 @@ from simulators.region.plan import Location, MachinePlan, Region, Site, Words
 
 SPREAD_DEG: Final = 0.02
 """How far sites of one district lie apart, about 2 km."""
+OLD: Final = (0, 2)
+"""Site and place of the one machine that is older than its network: it has a serial line behind a
+simple gateway. Only in regions that show a bit of everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,13 @@ def _site(index: int, machines: int, protocols: Protocols, rng: random.Random) -
             lon=round(district.lon + rng.uniform(-SPREAD_DEG, SPREAD_DEG), 4),
         ),
         municipality=district.municipality,
-        machines=tuple(_machine(district, one, protocols) for one in range(machines)),
+        machines=tuple(
+            _machine(district, one, protocols, old=(index, one) == OLD) for one in range(machines)
+        ),
     )
 
 
-def _machine(district: _District, index: int, protocols: Protocols) -> MachinePlan:
+def _machine(district: _District, index: int, protocols: Protocols, *, old: bool) -> MachinePlan:
     kinds = district.kinds
     slug = kinds[index % len(kinds)]
     number = index // len(kinds) + 1
@@ -127,5 +132,6 @@ def _machine(district: _District, index: int, protocols: Protocols) -> MachinePl
         id=f"{_PREFIXES[slug]}-{number}",
         kind=slug,
         protocol="opcua" if opcua else "modbus",
+        over="rtu_tcp" if old and protocols == "half" else "tcp",
         name=Words(en=f"{kind.name.en} {number}", ja=f"{kind.name.ja} {number}号機"),
     )

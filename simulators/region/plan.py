@@ -70,6 +70,8 @@ class MachinePlan(_Strict):
     """Without it the machine goes by the name of its kind."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Modbus: TCP port, 0 for a free one. All machines of one line must say the same."""
+    over: Literal["tcp", "rtu_tcp", "serial"] = "tcp"
+    """Modbus: TCP, serial frames through TCP, or a serial port made of a pseudo terminal."""
     line: Identifier | None = None
     """Modbus: machines with the same word share one port, as behind a gateway."""
     device_id: Annotated[int, Field(ge=1, le=247)] = 1
@@ -129,6 +131,8 @@ def _check_line(line: str, members: list[MachinePlan]) -> None:
         raise ValueError(f"two machines of line {line} have the same device_id")
     if len({machine.port for machine in members}) > 1:
         raise ValueError(f"the machines of line {line} name different ports")
+    if len({machine.over for machine in members}) > 1:
+        raise ValueError(f"the machines of line {line} are not all reached in the same way")
     if any(machine.protocol != "modbus" for machine in members):
         raise ValueError(f"line {line} has a machine that does not speak Modbus")
 

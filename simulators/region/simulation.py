@@ -118,7 +118,7 @@ class Simulation:
             )
             for plan in plans
         }
-        line = ModbusLine(devices, rng=self._rng, port=plans[0].port)
+        line = ModbusLine(devices, rng=self._rng, port=plans[0].port, over=plans[0].over)
         self._lines.append(line)
         self._servers.update({(site.id, plan.id): line for plan in plans})
 

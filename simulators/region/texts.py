@@ -80,12 +80,7 @@ def _machine(
 ) -> dict[str, object]:
     kind = plan.what
     if plan.protocol == "modbus":
-        way = {
-            "modbus": {
-                "tcp": f"{address['host']}:{address['port']}",
-                "device_id": address["device_id"],
-            }
-        }
+        way: dict[str, object] = {"modbus": _modbus(address)}
         sources = {one.signal.name: _register(one) for one in registers_of(kind)}
     else:
         way = {"opcua": {"url": address["url"], "security": "none"}}
@@ -107,6 +102,15 @@ def _machine(
         },
         "state": state_rules(kind, time_scale),
     }
+
+
+def _modbus(address: Mapping[str, Any]) -> dict[str, object]:
+    over = address.get("over", "tcp")
+    if over == "serial":
+        way = {"serial": address["serial"], "baud": address["baud"]}
+    else:
+        way = {over: f"{address['host']}:{address['port']}"}
+    return {**way, "device_id": address["device_id"]}
 
 
 def _register(register: Register) -> dict[str, object]:

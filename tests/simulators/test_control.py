@@ -94,6 +94,7 @@ async def test_ports_tell_where_each_machine_is(clock):
             "site": site,
             "machine": machine,
             "protocol": "modbus",
+            "over": "tcp",
             "host": "127.0.0.1",
             "port": server.port,
             "device_id": 1,
