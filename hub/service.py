@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from hub.access import Access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
+from hub.coordination.axes import hours_at
 from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
@@ -79,6 +81,8 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         jobs = _new_jobs(store, state, historian)
         directory = Directory(state.registry, load_taxonomy())
         calendars = _new_calendars(config, store, directory)
+        state.live.keep_hours(partial(hours_at, calendars))
+        calendars.follow(state.live.hours_changed)
         changes = DirectoryChanges(
             store, directory, state.registry, historian=historian, now_ms=now_ms
         )

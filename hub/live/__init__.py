@@ -3,6 +3,16 @@
 from hub.live.alarms import Alarm, Alarms
 from hub.live.counters import Counters
 from hub.live.live import Live
-from hub.live.machine import AgentLink, LiveMachine, SignalValue
+from hub.live.machine import AgentLink, Hours, LiveMachine, SignalValue, Told
 
-__all__ = ["AgentLink", "Alarm", "Alarms", "Counters", "Live", "LiveMachine", "SignalValue"]
+__all__ = [
+    "AgentLink",
+    "Alarm",
+    "Alarms",
+    "Counters",
+    "Hours",
+    "Live",
+    "LiveMachine",
+    "SignalValue",
+    "Told",
+]

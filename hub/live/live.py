@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gateway.model import Quality, Reason, State, Value
 from gateway.sparkplug import names
 from hub.columns import Columns, SeriesIndex, SeriesName
-from hub.live.machine import AgentLink, LiveMachine, SignalValue
+from hub.live.machine import AgentLink, Hours, LiveMachine, SignalValue, Told, no_calendar
 from hub.registry import MachineRecord
 
 NOT_LIVE: Final = -1
@@ -97,6 +97,7 @@ class _Row:
     link: bool | None = None
     read_at_ms: int | None = None
     max_age_ms: int | None = None
+    told: Told | None = None
     row_version: int = 0
     series: list[int] = field(default_factory=list)
     counted: dict[str, list[int]] = field(default_factory=dict)
@@ -166,6 +167,7 @@ class Live:
         self._versions = np.zeros(256, np.int64)
         self._cache: list[LiveMachine | None] = []
         self._reachable = False
+        self._hours: Callable[[str, str, int], Hours] | None = None
         self.version = 0
         """Grows with every change."""
 
@@ -291,6 +293,31 @@ class Live:
                 agent.online = online
             row.agent, row.name, row.kind = agent, record.name, record.kind
             row.maker, row.model, row.processes = record.maker, record.model, record.processes
+            self._touch(row)
+
+    # -- what people and calendars say ------------------------------------------------------
+
+    def keep_hours(self, hours: Callable[[str, str, int], Hours]) -> None:
+        """Ask `hours` from now on what the calendar of a machine makes of an instant."""
+        with self._lock:
+            self._hours = hours
+            self._touch_all()
+
+    def hours_changed(self, site: str, machine: str | None) -> None:
+        """Show the machines of a site, or one of them, anew: their calendar was changed."""
+        with self._lock:
+            for row in self._rows:
+                if row.site == site and machine in {None, row.machine}:
+                    self._touch(row)
+
+    def tell(self, site: str, machine: str, told: Told | None, entry: MachineRecord) -> None:
+        """Show what a person says of a machine, or nothing any more. An agent is believed more."""
+        with self._lock:
+            row = self._row(site, machine)
+            row.told = told
+            if row.agent is None:
+                row.name, row.kind, row.processes = entry.name, entry.kind, entry.processes
+                row.maker, row.model = entry.maker, entry.model
             self._touch(row)
 
     def recount(self, series: Iterable[int]) -> None:
@@ -495,6 +522,7 @@ class Live:
         if cached is not None and cached.version == version:
             return cached
         agent = row.agent
+        told = row.told if agent is None else None
         fresh = LiveMachine(
             index=row.index,
             site=row.site,
@@ -511,19 +539,27 @@ class Live:
             agent_online=agent.online if agent else None,
             device_online=row.device_online,
             reachable=self._reachable,
-            state=row.state,
-            since_ms=row.since_ms,
-            reason=row.reason,
+            state=told.state if told else row.state,
+            since_ms=told.since_ms if told else row.since_ms,
+            reason=told.reason if told else row.reason,
             evidence=row.evidence,
-            link=row.link,
-            read_at_ms=self._read_at_of(row),
+            link=True if told else row.link,
+            read_at_ms=told.said_ms if told else self._read_at_of(row),
             max_age_ms=row.max_age_ms,
             parts_good=self._count(row, "good"),
             parts_scrap=self._count(row, "scrap"),
+            told=told,
+            hours=self._hours_of(row.site, row.machine),
             read_signals=self._reader(row.site, row.machine),
         )
         self._cache[row.index] = fresh
         return fresh
+
+    def _hours_of(self, site: str, machine: str) -> Callable[[int], Hours]:
+        hours = self._hours
+        if hours is None:
+            return no_calendar
+        return lambda time_ms: hours(site, machine, time_ms)
 
     def _reader(self, site: str, machine: str) -> Callable[[], dict[str, SignalValue]]:
         return lambda: self.signals(site, machine)

@@ -2,12 +2,38 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.model import Connectivity, Quality, Reason, State, Value
 
 AGES_TO_STALE: Final = 3
 """A reading is valid for this many times the age that the agent promised."""
+
+
+class Hours(NamedTuple):
+    """What the calendar makes of one instant, as far as the one word for people depends on it."""
+
+    rests: bool
+    """Whether nobody works now: what is switched off then is closed, not off."""
+    until_ms: int
+    """When this may change."""
+
+
+def no_calendar(_time_ms: int) -> Hours:
+    """Say that no calendar says anything."""
+    return Hours(rests=False, until_ms=1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a person said a machine is doing that nothing else speaks for."""
+
+    state: State
+    reason: str
+    since_ms: int
+    said_ms: int
+    until_ms: int
+    """The first instant at which it is no longer believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +102,9 @@ class LiveMachine:
     max_age_ms: int | None = None
     parts_good: float | None = None
     parts_scrap: float | None = None
+    told: Told | None = None
+    """What a person said, of a machine without an agent; `state` and the rest are from it."""
+    hours: Callable[[int], Hours] = field(default=no_calendar, repr=False, compare=False)
     read_signals: Callable[[], dict[str, SignalValue]] = field(
         default=dict, repr=False, compare=False
     )
@@ -88,12 +117,16 @@ class LiveMachine:
     @property
     def valid_until_ms(self) -> int | None:
         """Until when the last reading may be believed; None when nobody promised."""
+        if self.told is not None:
+            return self.told.until_ms - 1
         if self.read_at_ms is None or self.max_age_ms is None:
             return None
         return self.read_at_ms + AGES_TO_STALE * self.max_age_ms
 
     def connectivity(self, now_ms: int) -> Connectivity:
         """Tell whether this machine's data is arriving."""
+        if self.told is not None:
+            return Connectivity.ONLINE if now_ms < self.told.until_ms else Connectivity.STALE
         if self.read_at_ms is None:
             return Connectivity.NEVER_SEEN
         if self.agent_online is False or not self.device_online:
@@ -109,7 +142,21 @@ class LiveMachine:
         """Roll up to the one word that people are shown."""
         if self.connectivity(now_ms) is not Connectivity.ONLINE:
             return State.UNKNOWN
+        if self.state is State.OFF and self.hours(now_ms).rests:
+            return State.CLOSED
         return self.state
+
+    def shown_until_ms(self, now_ms: int) -> int | None:
+        """Give the last instant until which `state_at` stays what it is by the clock alone.
+
+        None when only news can change it.
+        """
+        if self.connectivity(now_ms) is not Connectivity.ONLINE:
+            return None
+        ends = [self.valid_until_ms] if self.valid_until_ms is not None else []
+        if self.state is State.OFF:
+            ends.append(self.hours(now_ms).until_ms - 1)
+        return min(ends, default=None)
 
     def free_now(self, now_ms: int) -> bool:
         """Tell whether the machine could take work now; never true from stale data."""

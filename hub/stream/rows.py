@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.model import Connectivity, Quality, Reason, State
+from gateway.model import Quality, Reason, State
 from hub.live import LiveMachine, SignalValue
 
 COLUMNS: Final = (
@@ -96,11 +96,15 @@ class Rows:
             key = (machine.site, machine.machine)
             self._rows[key] = machine_row(machine, now_ms, self._rows.get(key))
             self._expires.pop(key, None)
-            if machine.connectivity(now_ms) is Connectivity.ONLINE and machine.valid_until_ms:
-                self._expires[key] = machine.valid_until_ms
+            until_ms = machine.shown_until_ms(now_ms)
+            if until_ms is not None:
+                self._expires[key] = until_ms
 
     def expired(self, now_ms: int) -> list[Key]:
-        """Name the machines whose reading has just lost its validity by the clock alone."""
+        """Name the machines of which the clock alone now tells something else.
+
+        Their last reading has lost its validity, or their hours have begun or ended.
+        """
         return [key for key, until_ms in self._expires.items() if now_ms > until_ms]
 
     def keys(self, site: str | None, machine: str | None) -> list[Key]:

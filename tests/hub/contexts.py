@@ -1,9 +1,11 @@
 """The hub's parts put together for tests: one place to add a part to."""
 
 import itertools
+from functools import partial
 
 from hub.access import Access, Passwords
 from hub.api import Context
+from hub.coordination.axes import hours_at
 from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
@@ -39,6 +41,8 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     parts.setdefault("directory_changes", changes)
     calendars = Calendars(store, parts["directory"], now_ms=now_ms)
     parts.setdefault("calendars", calendars)
+    live.keep_hours(partial(hours_at, parts["calendars"]))
+    parts["calendars"].follow(live.hours_changed)
     parts.setdefault("events", Events(store, now_ms=now_ms))
     parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
     parts.setdefault("subscriptions", new_subscriptions(store, now_ms))

@@ -38,6 +38,7 @@ ICS = "text/calendar"
 def context(tmp_path):
     scene = Scene()
     scene.add("mc-1")
+    scene.read("mc-1", "off")
     scene.add("odd\r\nX: 1", site="suwa")
     historian = open_historian(tmp_path, scene.index, memory_mib=64, raw_days=30, rollup_days=400)
     store = Store.open(f"sqlite:///{tmp_path}/coordination.sqlite")
@@ -209,3 +210,19 @@ async def test_whom_the_hours_are_not_shared_with_does_not_learn_of_them(client,
     refused = await client.put(SITE, json=CALENDAR, headers={"If-Match": '"v1"'})
     assert refused.status_code in {403, 404}
     context.access.view = lambda _caller: EVERYTHING
+
+
+async def test_what_is_off_while_nobody_works_is_closed_until_the_hours_begin(client, context):
+    async def shown():
+        return (await client.get("/api/v1/machines/ota/mc-1")).json()["state"]
+
+    assert await shown() == "off"
+    before = context.live.version
+    await put(client, SITE, {"rules": [{**DAY_SHIFT, "start": "20:07"}]})  # 20 s from now
+    assert [m.machine for m in context.live.changed_since(before)] == ["mc-1"]
+    assert await shown() == "closed"
+    machine = context.live.machine("ota", "mc-1")
+    until_ms = machine.shown_until_ms(T0)
+    assert until_ms == T0 + 20_000 - 1
+    assert machine.state_at(until_ms) == "closed"
+    assert machine.state_at(until_ms + 1) == "off"
