@@ -54,6 +54,15 @@ def _split_listen(raw: object) -> object:
     return {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
 
 
+def _broker_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in BROKER_PORTS or not parts.hostname:
+        raise ValueError("expected mqtt://host[:port] or mqtts://host[:port]")
+    if parts.username or parts.password:
+        raise ValueError("credentials do not belong in the URL: use username and password_file")
+    return url
+
+
 class Broker(_Strict):
     """How the hub reaches its MQTT broker."""
 
@@ -66,12 +75,7 @@ class Broker(_Strict):
     @field_validator("url")
     @classmethod
     def _is_a_broker(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in BROKER_PORTS or not parts.hostname:
-            raise ValueError("expected mqtt://host[:port] or mqtts://host[:port]")
-        if parts.username or parts.password:
-            raise ValueError("credentials do not belong in the URL: use username and password_file")
-        return url
+        return _broker_url(url)
 
 
 class Historian(_Strict):
@@ -199,6 +203,20 @@ def _known_everywhere(site: str) -> str:
 SiteId = Annotated[str, BeforeValidator(_known_everywhere)]
 
 
+class Enrolment(_Strict):
+    """How agents that bring a code reach the broker. Without a URL nobody can join by code."""
+
+    broker_url: str | None = None
+    """As agents are to write it: mqtts://host[:port]."""
+    ca_file: Path | None = None
+    """Certificate authority of the broker, PEM, handed to the agents; without it the system's."""
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_broker(cls, url: str | None) -> str | None:
+        return None if url is None else _broker_url(url)
+
+
 class HubConfig(_Strict):
     """The whole file."""
 
@@ -210,6 +228,7 @@ class HubConfig(_Strict):
     public_view: bool = False
     """Whether callers without credentials see what sites share with the public."""
     broker: Broker = Broker()
+    enrolment: Enrolment = Enrolment()
     host: str = "machikoba"
     """Sparkplug host id: the last level of the STATE topic, and whom the agents obey."""
     data: Path = Path("data")

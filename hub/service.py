@@ -7,6 +7,7 @@ import random
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from fastapi import FastAPI
 
 from gateway import settings
 from gateway.journal import JournalError
-from hub.access import Access
+from hub.access import Access, open_access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
@@ -84,6 +85,10 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         state.live.keep_hours(partial(hours_at, calendars))
         calendars.follow(state.live.hours_changed)
         changes = DirectoryChanges(
+        access.sharing.follow(
+            lambda: {told.site: told.groups for told in directory.sites() if told.groups},
+            lambda: directory.version,
+        )
             store, directory, state.registry, historian=historian, now_ms=now_ms
         )
         desk = _new_desk(config, state, store=store, events=events, access=access)
@@ -230,8 +235,13 @@ def _open_store(config: HubConfig) -> Store:
 
 
 def _new_access(config: HubConfig, store: Store) -> Access:
-    is_open = config.access == "open"
-    return Access(store, now_ms=now_ms, is_open=is_open, public_view=config.public_view)
+    try:
+        password = settings.secret(config.broker.password_file, PASSWORD_VARIABLE)
+        return open_access(
+            config, store, now_ms=now_ms, broker_password=password, terminal=sys.stderr
+        )
+    except (StoreError, settings.SettingsError, OSError) as error:
+        raise HubError(str(error)) from error
 
 
 def _new_pipeline(

@@ -5,6 +5,8 @@ This room knows nothing of HTTP. `hub.api.gate` asks it about every request, onc
 
 from hub.access.access import Access
 from hub.access.caller import ANONYMOUS, LOCAL, Caller, Role
+from hub.access.enrolment import BrokerPlace
+from hub.access.opening import open_access
 from hub.access.passwords import Passwords
 from hub.access.recognition import Credential
 from hub.access.rules import RULES, At, Door, Rule, rule_of
@@ -18,6 +20,7 @@ __all__ = [
     "RULES",
     "Access",
     "At",
+    "BrokerPlace",
     "Caller",
     "Credential",
     "Door",
@@ -28,5 +31,6 @@ __all__ = [
     "Role",
     "Rule",
     "View",
+    "open_access",
     "rule_of",
 ]

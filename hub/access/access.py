@@ -7,6 +7,7 @@ from typing import Final
 
 from hub.access.accounts import Accounts
 from hub.access.caller import ANONYMOUS, LOCAL, Caller
+from hub.access.enrolment import BrokerPlace, Enrolments
 from hub.access.limits import BackOff, Buckets
 from hub.access.looks import Looks
 from hub.access.passwords import Passwords
@@ -41,6 +42,7 @@ class Access:
         is_open: bool = False,
         public_view: bool = False,
         passwords: Passwords | None = None,
+        broker: BrokerPlace | None = None,
         caller_per_s: float = CALLER_PER_S,
         address_per_s: float = ADDRESS_PER_S,
     ) -> None:
@@ -59,6 +61,7 @@ class Access:
             passwords=hashing,
             now_ms=now_ms,
         )
+        self.enrolments = Enrolments(store, now_ms=now_ms, broker=broker)
         self.sharing = Sharing(store, now_ms=now_ms)
         self.looks = Looks(store, now_ms=now_ms)
         self.by_caller = Buckets(

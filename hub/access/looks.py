@@ -87,15 +87,11 @@ class Looks:
                 else:
                     self.lost += told.count
 
-    def at(
-        self, site: str, *, from_ms: int, to_ms: int, limit: int, before_ms: int | None = None
-    ) -> list[Look]:
+    def at(self, site: str, *, from_ms: int, to_ms: int, limit: int, offset: int = 0) -> list[Look]:
         """Give who looked at a site in the hours of [from, to), newest first."""
         self.flush()
         with self._store.read() as tx:
-            return sharing.looks(
-                tx, site, from_ms=from_ms, to_ms=to_ms, limit=limit, before_ms=before_ms
-            )
+            return sharing.looks(tx, site, from_ms=from_ms, to_ms=to_ms, limit=limit, offset=offset)
 
 
 def _looks(

@@ -19,6 +19,10 @@ class ForbiddenError(RefusedError):
     """The caller may not do this."""
 
 
+class UnprovenError(RefusedError):
+    """What the caller showed is wrong, or used, or over; which of them is not told."""
+
+
 class NotKnownError(RefusedError):
     """There is no such thing, or it is not shown to the caller."""
 

@@ -9,8 +9,8 @@ from hub.access.caller import Caller
 from hub.access.limits import BackOff
 from hub.access.passwords import LENGTH_MAX, Passwords
 from hub.access.recognition import SESSION_MS, Recognition
-from hub.access.refusals import ForbiddenError, InvalidError, SlowDownError
-from hub.access.scopes import caller_of, check_may_grant, checked
+from hub.access.refusals import InvalidError, NotKnownError, SlowDownError, UnprovenError
+from hub.access.scopes import caller_of, check_may_grant, checked, may_grant
 from hub.access.tokens import digest, new_code, new_id, new_token, read_code
 from hub.store import Store, Tx, accounts, audit
 from hub.store.accounts import Code, Person, Scope, Session
@@ -22,6 +22,7 @@ PAIRING_MS: Final = 15 * 60_000
 SCREEN_DAYS_MAX: Final = 400
 DAY_MS: Final = 86_400_000
 CODES_MAX: Final = 1000
+SESSIONS_MAX: Final = 20_000
 FIRST: Final = "first"
 PAIRING: Final = "pairing"
 _FOREVER_MS: Final = 253_402_300_799_999
@@ -60,7 +61,7 @@ class Sessions:
         """Begin a person's session.
 
         Raises:
-            ForbiddenError: login and password do not fit; not told which.
+            UnprovenError: login and password do not fit; not told which.
             SlowDownError: too many tries, for this account or from this address.
         """
         login = login.strip().lower()
@@ -71,13 +72,13 @@ class Sessions:
         kept = person.password if person is not None and usable else None
         if not self._passwords.fits(password[:LENGTH_MAX], kept) or person is None:
             self._failed(login, address)
-            raise ForbiddenError("wrong-login", "Login and password do not fit.")
+            raise UnprovenError("wrong-login", "Login and password do not fit.")
         self._by_account.succeeded(login)
         with self._store.write() as tx:
             # The hash took its time: what it was checked against must still hold.
             held = accounts.person_by_id(tx, person.id)
             if held is None or held.disabled or held.password != person.password:
-                raise ForbiddenError("wrong-login", "Login and password do not fit.")
+                raise UnprovenError("wrong-login", "Login and password do not fit.")
             return self._begin(tx, held)
 
     def log_out(self, token: str) -> None:
@@ -125,7 +126,7 @@ class Sessions:
         """Make the first admin, who shows the secret of the hub's first start; it works once.
 
         Raises:
-            ForbiddenError: the secret is wrong or used.
+            UnprovenError: the secret is wrong or used.
             InvalidError: login or password will not do; the secret stays good.
             SlowDownError: too many tries from this address.
         """
@@ -136,11 +137,11 @@ class Sessions:
             good = accounts.holds(tx, kept, FIRST, self._now_ms())
         if not good:
             self._failed(FIRST, address)
-            raise ForbiddenError("wrong-secret", "The secret is wrong, or was used already.")
+            raise UnprovenError("wrong-secret", "The secret is wrong, or was used already.")
         person = self._accounts.new_person(login, login, password, scope)
         with self._store.write() as tx:
             if accounts.redeem(tx, kept, FIRST, self._now_ms()) is None:
-                raise ForbiddenError("wrong-secret", "The secret is wrong, or was used already.")
+                raise UnprovenError("wrong-secret", "The secret is wrong, or was used already.")
             self._accounts.keep_new(tx, person)
             return self._begin(tx, person)
 
@@ -177,7 +178,7 @@ class Sessions:
         """Begin a wall screen's session: it looks, and can do nothing else.
 
         Raises:
-            ForbiddenError: the code is wrong, used or over.
+            UnprovenError: the code is wrong, used or over.
             SlowDownError: too many tries from this address.
         """
         self._check_pace(None, address)
@@ -187,7 +188,34 @@ class Sessions:
             if told is not None:
                 return self._begin_screen(tx, told, now_ms)
         self._failed(None, address)
-        raise ForbiddenError("wrong-code", "The code is wrong, used or over.")
+        raise UnprovenError("wrong-code", "The code is wrong, used or over.")
+
+    def screens(self, by: Caller) -> list[Session]:
+        """Give the wall screens that a caller looks after, by id."""
+        now_ms = self._now_ms()
+        with self._store.read() as tx:
+            found = accounts.sessions(tx, limit=SESSIONS_MAX)
+        return sorted(
+            (told for told in found if _is_screen_of(by, told, now_ms)), key=lambda told: told.id
+        )
+
+    def end_screen(self, by: Caller, screen_id: str) -> None:
+        """End a wall screen's session.
+
+        Raises:
+            NotKnownError: the caller looks after no such screen.
+        """
+        now_ms = self._now_ms()
+        with self._store.write() as tx:
+            found = accounts.session_by_id(tx, screen_id)
+            if found is None or not _is_screen_of(by, found, now_ms):
+                raise NotKnownError("not-found", "There is no such screen.")
+            accounts.end_session(tx, screen_id)
+            subject = f"screen:{screen_id}"
+            audit.append(
+                tx, who=by.id, action="screen.ended", subject=subject, detail={}, now_ms=now_ms
+            )
+            tx.after_commit(self._recognition.forget)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -244,3 +272,12 @@ class Sessions:
         self._by_address.failed(address)
         if account is not None:
             self._by_account.failed(account)
+
+
+def _is_screen_of(by: Caller, told: Session, now_ms: int) -> bool:
+    return (
+        told.person is None
+        and now_ms < told.expires_ms
+        and told.scope is not None
+        and may_grant(by, told.scope)
+    )

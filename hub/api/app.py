@@ -9,19 +9,28 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api import (
+    access_refusals,
+    audit,
     availability,
     calendars,
+    enrolments,
     entries,
     events,
     health,
     history,
     jobs,
+    keys,
     machines,
+    openapi,
     organisations,
     problems,
+    screens,
+    session,
+    sharing,
     sites,
     stream,
     taxonomies,
+    users,
     webhooks,
 )
 from hub.api.context import Context
@@ -33,6 +42,10 @@ SECURITY_HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""For answers that are no page and have no policy of their own."""
+TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+"""Said over TLS only; over plain HTTP browsers ignore it."""
 BODY_BYTES_MAX: Final = 64 * 1024
 
 
@@ -48,6 +61,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     problems.install(app)
+    access_refusals.install(app)
     for module in (
         availability,
         calendars,
@@ -61,12 +75,21 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         entries,
         organisations,
         taxonomies,
+        session,
+        screens,
+        keys,
+        users,
+        sharing,
+        audit,
+        enrolments,
     ):
         app.include_router(module.routes(context), prefix="/api/v1")
     app.include_router(health.routes(context))
     app.router.routes.insert(0, availability.Unfiltered("/api/v1/availability", context))
     app.router.routes.extend(pages)
-    app.add_middleware(Gate, table=Table(app.routes), access=context.access)
+    table = Table(app.routes)
+    openapi.describe_access(app, table)
+    app.add_middleware(Gate, table=table, access=context.access)
     app.add_middleware(Guard)
     return app
 
@@ -89,7 +112,12 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+                headers = [*message.get("headers", ()), *SECURITY_HEADERS]
+                if not any(name == POLICY[0] for name, _ in headers):
+                    headers.append(POLICY)
+                if scope.get("scheme") == "https":
+                    headers.append(TRANSPORT)
+                message["headers"] = headers
             await send(message)
 
         app = _refusal(scope) or self._app

@@ -276,6 +276,13 @@ def session_of(tx: Tx, token_sha256: bytes) -> Session | None:
     return None if row is None else _session(row)
 
 
+def session_by_id(tx: Tx, session_id: str) -> Session | None:
+    """Give one session."""
+    asked = select(session).where(session.c.id == session_id)
+    row = tx.connection.execute(asked).mappings().first()
+    return None if row is None else _session(row)
+
+
 def sessions(tx: Tx, *, limit: int) -> list[Session]:
     """Give every session, newest first."""
     asked = select(session).order_by(session.c.created_ms.desc(), session.c.id).limit(limit)

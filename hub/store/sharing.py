@@ -129,13 +129,13 @@ def add_looks(tx: Tx, looks: Iterable[Look]) -> None:
 
 
 def looks(
-    tx: Tx, site: str, *, from_ms: int, to_ms: int, limit: int, before_ms: int | None = None
+    tx: Tx, site: str, *, from_ms: int, to_ms: int, limit: int, offset: int = 0
 ) -> list[Look]:
     """Give who looked at a site in [from, to), newest hour first, by caller within the hour."""
     here = look.c.site.in_((site, EVERY_SITE)) & (look.c.hour_ms >= from_ms)
-    asked = select(look).where(here & (look.c.hour_ms < (before_ms or to_ms)))
+    asked = select(look).where(here & (look.c.hour_ms < to_ms))
     order = (look.c.hour_ms.desc(), look.c.caller, look.c.site, look.c.groups)
-    rows = tx.connection.execute(asked.order_by(*order).limit(limit)).mappings()
+    rows = tx.connection.execute(asked.order_by(*order).limit(limit).offset(offset)).mappings()
     return [Look(**{**row, "groups": tuple(row["groups"].split(" "))}) for row in rows]
 
 

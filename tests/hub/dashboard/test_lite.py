@@ -4,6 +4,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from hub.access import EVERYTHING
 from hub.dashboard import lite_routes
 from hub.dashboard.lite import choose_language, duration, groups, style_sheet
 from tests.hub.scenes import Scene
@@ -23,7 +24,12 @@ def scene():
 
 @pytest.fixture
 async def client(scene):
-    app = Starlette(routes=lite_routes(scene.live, scene.registry, scene.clock))
+    page = Starlette(routes=lite_routes(scene.live, scene.registry, scene.clock))
+
+    async def app(scope, receive, send):
+        """Let in a caller who sees everything, as the hub's gate does when it is open."""
+        await page({**scope, "state": {"view": EVERYTHING}}, receive, send)
+
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://hub"
     ) as client:
