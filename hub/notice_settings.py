@@ -154,8 +154,8 @@ class AlarmRules(_Strict):
     certificate_days: Annotated[int, Field(ge=0, le=365)] = 30
     certificates: Annotated[list[Path], Field(max_length=50)] = []
     """Further certificates to watch, PEM; the broker's authority is watched anyhow."""
-    backlog_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600.0
-    """An agent's oldest unsent data may be so old."""
+    inbox_percent: Annotated[float, Field(gt=0, lt=100)] = 80.0
+    """How full the inbox may be before people are told; full, the hub acknowledges nothing."""
 
 
 class Notices(_Strict):

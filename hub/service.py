@@ -25,6 +25,7 @@ from hub.access import Access, open_access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
+from hub.coordination.alarm_book import AlarmBook, free_percent
 from hub.coordination.axes import hours_at
 from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
@@ -91,6 +92,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         )
             store, directory, state.registry, historian=historian, now_ms=now_ms
         )
+        book = _new_alarm_book(config, state, store)
         desk = _new_desk(config, state, store=store, events=events, access=access)
         context = _context(
             state,
@@ -101,6 +103,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             stream=stream,
             events=events,
             subscriptions=desk.subscriptions,
+            alarm_book=book,
             jobs=jobs,
             directory=directory,
             changes=changes,
@@ -109,7 +112,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         app = create_app(context, pages)
         desk.errands.start()
         stack.callback(desk.errands.stop)
-        for part in (events, Watch({"jobs": jobs.turn}), pipeline):
+        for part in (events, Watch({"jobs": jobs.turn, "alarms": book.watch, "alarm book": book.write}), pipeline):
             part.start()
             stack.callback(part.stop)
         port = listener.getsockname()[1]
@@ -283,6 +286,7 @@ def _context(
     changes: DirectoryChanges,
     calendars: Calendars,
     subscriptions: Subscriptions,
+    alarm_book: AlarmBook,
 ) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
@@ -303,11 +307,29 @@ def _context(
         now_ms=now_ms,
         events=events,
         subscriptions=subscriptions,
+        alarm_book=alarm_book,
         jobs=jobs,
         directory=directory,
         directory_changes=changes,
         calendars=calendars,
     )
+
+
+def _new_alarm_book(config: HubConfig, state: State, store: Store) -> AlarmBook:
+    inbox_bytes_max = config.limits.inbox_mib * 1024 * 1024
+    authority = config.broker.ca_file
+    book = AlarmBook(
+        store,
+        state.alarms,
+        live=state.live,
+        rules=config.notices.alarms,
+        now_ms=now_ms,
+        disk_free_percent=lambda: free_percent(config.data),
+        inbox_percent=lambda: 100.0 * state.counters.inbox_bytes / inbox_bytes_max,
+        certificates=[] if authority is None else [authority],
+    )
+    book.restore()
+    return book
 
 
 def _new_desk(

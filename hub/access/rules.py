@@ -125,6 +125,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("GET", f"{_MACHINE}/signals/{{signal:path}}/history"): SEEN.reading(Group.JOB_DETAIL),
     ("GET", f"{_MACHINE}/timeline"): SEEN.reading(Group.STATUS, Group.STATUS_REASON),
     ("GET", "/api/v1/alarms"): KNOWN,
+    ("POST", "/api/v1/alarms/{alarm}/acknowledge"): WORK,
     # The directory. An organisation's own site admins write it; the route knows whose it is.
     ("GET", "/api/v1/processes"): ANYONE,
     ("GET", "/api/v1/materials"): ANYONE,

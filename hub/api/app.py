@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api import (
     access_refusals,
+    alarms,
     audit,
     availability,
     calendars,
@@ -69,6 +70,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         history,
         stream,
         events,
+        alarms,
         jobs,
         webhooks,
         sites,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub.access import Access
+from hub.coordination.alarm_book import AlarmBook
 from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
@@ -36,4 +37,5 @@ class Context:
     calendars: Calendars
     events: Events
     jobs: Jobs
+    alarm_book: AlarmBook
     subscriptions: Subscriptions

@@ -1,4 +1,4 @@
-"""Machines and alarms: everything known of one of them now."""
+"""Machines: everything known of one of them now."""
 
 from typing import Annotated, Any, Final
 
@@ -13,8 +13,8 @@ from hub.api.availability import LIMIT_MAX, Filter, Item, item, read_cursor, sel
 from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import documented, not_found
-from hub.api.times import maybe_rfc3339, rfc3339
-from hub.live import Alarm, LiveMachine, SignalValue
+from hub.api.times import rfc3339
+from hub.live import LiveMachine, SignalValue
 from hub.stream import to_json
 
 ALARMS_MAX: Final = 500
@@ -56,27 +56,8 @@ class Machines(BaseModel):
     next: str | None
 
 
-class AlarmItem(BaseModel):
-    """Something an operator must look at; over when `until` is set."""
-
-    code: str
-    subject: str
-    text: str
-    since: str
-    last: str
-    until: str | None
-    count: int
-
-
-class AlarmList(BaseModel):
-    """Alarms, newest first."""
-
-    as_of: str
-    items: list[AlarmItem]
-
-
 def routes(context: Context) -> APIRouter:
-    """Make the routes of machines and alarms."""
+    """Make the routes of machines."""
     router = APIRouter(tags=["machines"])
 
     @router.get("/machines", response_model=Machines, responses=documented(400, 422))
@@ -104,17 +85,6 @@ def routes(context: Context) -> APIRouter:
         if found is None:
             raise not_found("such machine")
         return answer(_machine(context, found, view, context.now_ms()))
-
-    @router.get("/alarms", response_model=AlarmList, responses=documented(422))
-    async def alarms(view: ViewOf, *, active: bool = True) -> dict[str, Any]:
-        """Give the alarms of the caller's own sites, all of them to who runs the hub.
-
-        Those that are over are given too when `active` is false.
-        """
-        found = context.alarms.active() if active else context.alarms.all()
-        own = [each for each in found if view.own(each.subject.partition("/")[0])]
-        items = [_alarm(each) for each in own[:ALARMS_MAX]]
-        return {"as_of": rfc3339(context.now_ms()), "items": items}
 
     return router
 
@@ -163,15 +133,3 @@ def reason_word(reason: int) -> str | None:
         return None
     known = reason in Reason._value2member_map_
     return Reason(reason).name.lower().replace("_", "-") if known else "unknown"
-
-
-def _alarm(alarm: Alarm) -> dict[str, Any]:
-    return {
-        "code": alarm.code,
-        "subject": alarm.subject,
-        "text": alarm.text,
-        "since": rfc3339(alarm.since_ms),
-        "last": rfc3339(alarm.last_ms),
-        "until": maybe_rfc3339(alarm.until_ms),
-        "count": alarm.count,
-    }

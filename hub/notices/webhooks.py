@@ -157,7 +157,7 @@ class Webhooks:
             hook = replace(hook, cursor=cursor, missed=missed, tries=0)
             self._note(hook)
             text = f"webhook {hook.id} has missed {missed} events that were forgotten"
-            self._alarms.raise_("webhook-missed", f"webhook/{hook.id}", text)
+            self._alarms.raise_("webhook-missed", _subject(hook), text)
             return [hook]
 
     def _is_for(self, hook: Webhook, view: View, event: Event) -> bool:
@@ -236,11 +236,11 @@ class Webhooks:
     def _pause(self, hook: Webhook, why: str) -> None:
         with self._store.write() as tx:
             rows.note_progress(tx, hook, paused=why)
-        self._alarms.raise_(ALARM, f"webhook/{hook.id}", f"webhook {hook.id} is paused: {why}")
+        self._alarms.raise_(ALARM, _subject(hook), f"webhook {hook.id} is paused: {why}")
 
     def _tell(self, hook: Webhook, now_ms: int) -> None:
         """Raise an alarm for a receiver that has been failing for long, and clear it."""
-        subject = f"webhook/{hook.id}"
+        subject = _subject(hook)
         if hook.failing_since_ms is None:
             self._alarms.clear(ALARM, subject)
         elif now_ms - hook.failing_since_ms >= FAILING_AFTER_MS:
@@ -290,6 +290,11 @@ def _letter(
         error=error,
         dead_ms=now_ms,
     )
+
+
+def _subject(hook: Webhook) -> str:
+    """What an alarm about a webhook is about, so that it is shown to whose webhook it is."""
+    return f"{hook.sites[0]}/webhook-{hook.id}" if hook.sites else f"webhook-{hook.id}"
 
 
 def _complaint(answer: Answer) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, select
 
 from hub.store import (
     accounts,
+    alarms,
     audit,
     brokers,
     calendars,
@@ -34,6 +35,7 @@ STEPS: Final[Sequence[Step]] = ()
 
 DOMAINS: Final = (
     accounts,
+    alarms,
     audit,
     brokers,
     calendars,

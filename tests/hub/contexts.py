@@ -5,6 +5,7 @@ from functools import partial
 
 from hub.access import Access, Passwords
 from hub.api import Context
+from hub.coordination.alarm_book import AlarmBook
 from hub.coordination.axes import hours_at
 from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
@@ -13,6 +14,7 @@ from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
 from hub.coordination.taxonomy import load_taxonomy
 from hub.live import Alarms, Counters
+from hub.notice_settings import AlarmRules
 from hub.notices.signing import Secrets
 from hub.notices.subscriptions import Subscriptions
 from hub.notices.target import Reach
@@ -46,6 +48,9 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     parts.setdefault("events", Events(store, now_ms=now_ms))
     parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
     parts.setdefault("subscriptions", new_subscriptions(store, now_ms))
+    rules = AlarmRules()
+    book = AlarmBook(store, parts["alarms"], live=live, rules=rules, now_ms=now_ms)
+    parts.setdefault("alarm_book", book)
     if "stream" not in parts:
         parts["stream"] = LiveStream(live, now_ms=now_ms)
     return Context(**parts)
