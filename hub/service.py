@@ -82,14 +82,14 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
         jobs = _new_jobs(store, state, historian)
         directory = Directory(state.registry, load_taxonomy())
-        calendars = _new_calendars(config, store, directory)
-        state.live.keep_hours(partial(hours_at, calendars))
-        calendars.follow(state.live.hours_changed)
-        changes = DirectoryChanges(
         access.sharing.follow(
             lambda: {told.site: told.groups for told in directory.sites() if told.groups},
             lambda: directory.version,
         )
+        calendars = _new_calendars(config, store, directory)
+        state.live.keep_hours(partial(hours_at, calendars))
+        calendars.follow(state.live.hours_changed)
+        changes = DirectoryChanges(
             store, directory, state.registry, historian=historian, now_ms=now_ms
         )
         book = _new_alarm_book(config, state, store)
