@@ -98,6 +98,9 @@ _ENCODINGS: Final = {
     "windows-31j": "cp932",
     "ms932": "cp932",
 }
+_PATH_STEP: Final = re.compile(r"\[(\d{1,5})\]|\.?([^\W\d]\w{0,127})")
+_PATH: Final = re.compile(r"(?:\[\d{1,5}\]|[^\W\d]\w{0,127})(?:\[\d{1,5}\]|\.[^\W\d]\w{0,127})*")
+PATH_STEPS_MAX: Final = 8
 _PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%", re.ASCII)
 _RESERVED: Final = "Machikoba/"
 
@@ -417,6 +420,20 @@ def parse_node(value: Any) -> str:
     return text
 
 
+def parse_path(value: Any) -> tuple[int | str, ...]:
+    """Read the way to an element: ``[2]``, ``Pose.X``, ``Axes[0].Load``; indices count from 0."""
+    if isinstance(value, tuple):
+        return value
+    text = str(value).strip()
+    steps = _PATH_STEP.findall(text)
+    if _PATH.fullmatch(text) is None or len(steps) > PATH_STEPS_MAX:
+        raise MistakeError(
+            f"{_shown(text)} is no path into a value",
+            'Write an index from 0 in brackets, or names of fields: "[2]", Pose.X, "Axes[0].Load"',
+        )
+    return tuple(int(index) if index else name for index, name in steps)
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."  # noqa: PLR2004 (part of a line)
@@ -572,6 +589,8 @@ class SignalConfig(_Model):
     """
     node: Annotated[str, BeforeValidator(parse_node)] | None = None
     """OPC UA: node id, best with the namespace's URI."""
+    path: Annotated[tuple[int | str, ...], BeforeValidator(parse_path)] = ()
+    """OPC UA: which element of the node's array or structure, e.g. ``[2]`` or ``Pose.X``."""
     type: Annotated[InstanceOf[SignalType], BeforeValidator(parse_type)] = SignalType.FLOAT64
     """Encoding; must be given for words, is bool for coils, discretes and bits."""
     word_order: Order = "big"
@@ -627,6 +646,8 @@ class SignalConfig(_Model):
     def _mistakes(self) -> Iterator[tuple[str, str]]:
         if (self.source is None) == (self.node is None):
             yield "needs one source", "Give either `register:` (Modbus) or `node:` (OPC UA)"
+        if self.path and self.node is None:
+            yield "a register has no elements", "Remove `path:`"
         yield from self._register_mistakes()
         if self.type is SignalType.STRING and self.length is None and self.source is not None:
             yield "a string needs its length", "Add `length:` in bytes, e.g. length: 16"

@@ -217,6 +217,7 @@ def _node_signal(name: str, signal: SignalConfig) -> NodeSignal:
         name=name,
         node=signal.node or "",
         datatype=signal.datatype,
+        path=signal.path,
         kind=Kind(signal.type),
         scale=signal.scale,
         offset=signal.offset,

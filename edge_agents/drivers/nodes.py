@@ -18,6 +18,8 @@ class NodeSignal:
     node: str
     """``nsu=<namespace URI>;s=…``: the index of a namespace may change when a server restarts."""
     datatype: Literal["double", "boolean", "string", "int64"] = "double"
+    path: tuple[int | str, ...] = ()
+    """Where in an array (index from 0) or a structure (name of a field) the value is."""
     kind: Kind = Kind.FLOAT64
     scale: float = 1.0
     offset: float = 0.0
@@ -112,5 +114,10 @@ def from_json(data: Mapping[str, Any]) -> Server:
 
 def _signal(data: Mapping[str, Any]) -> NodeSignal:
     words = tuple((int(number), str(text)) for number, text in data["words_for"])
-    given = {"kind": Kind(data["kind"]), "words_for": words, "invalid": tuple(data["invalid"])}
+    given = {
+        "kind": Kind(data["kind"]),
+        "words_for": words,
+        "invalid": tuple(data["invalid"]),
+        "path": tuple(data["path"]),
+    }
     return NodeSignal(**{**data, **given})

@@ -16,8 +16,8 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -26,12 +26,22 @@ from asyncua import Client, ua
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from edge_agents.drivers.breaker import Backoff
-from edge_agents.drivers.decoder import Outcome, Step, number_step
 from edge_agents.drivers.driver import Deliver, DriverStatus, obey_cancellation
-from edge_agents.drivers.nodes import NodeSignal, Server
+from edge_agents.drivers.nodes import Server
 from edge_agents.drivers.opcua_security import TrustError, secure
+from edge_agents.drivers.opcua_values import (
+    CODE_MASK,
+    REASONS,
+    Item,
+    age_ms,
+    conversion,
+    lost_some,
+    reach,
+    sample_of,
+    shape,
+    source_ms,
+)
 from edge_agents.drivers.presence import Presence, listed
-from edge_agents.drivers.registers import Kind
 from edge_agents.drivers.schedule import Schedule
 from gateway.model import Quality, Reason, Sample
 from gateway.settings import SettingsError, secret
@@ -51,69 +61,25 @@ SUBSCRIPTION_LIFETIME_S: Final = 60.0
 SESSION_MS: Final = 60_000
 """A session left behind must not fill up the few that a controller has."""
 RETRY_FIRST_S: Final = 5.0
-RETRY_LAST_S: Final = 300.0
+RETRY_LAST_S: Final = 60.0
+"""A node that is made anew is found within this time."""
+AUDIT_S: Final = 60.0
+"""How often what the server reports is compared with what it has."""
 RECONNECT_FIRST_S: Final = 0.5
 RECONNECT_LAST_S: Final = 15.0
 REFUSED_WAIT_S: Final = 30.0
 """Wrong passwords sent too often lock an account."""
-CLOCK_TOLERANCE_MS: Final = 60_000
-TEXT_MAX: Final = 1_000
-INT64_MAX: Final = 2**63 - 1
 PASSWORD_VARIABLE: Final = "MACHIKOBA_OPCUA_PASSWORD"  # noqa: S105 (the name of one)
 RTT_WEIGHT: Final = 0.1
 HANG_UP_S: Final = 1.0
 MESSAGE_BYTES_MAX: Final = 4 * 1024**2
 CHUNKS_MAX: Final = 64
-_BAD_SEVERITY: Final = 2
-_CODE_MASK: Final = 0xFFFF0000
-_OVERFLOW_MASK: Final = 0x0C80
-_OVERFLOW: Final = 0x0480
-"""Bits 'data value' and 'overflow' of a status code (OPC UA part 4, section 7.39.1)."""
-
-_CODES: Final = ua.StatusCodes
-_REASONS: Final = {
-    _CODES.BadNodeIdUnknown: Reason.ADDRESS,
-    _CODES.BadNodeIdInvalid: Reason.ADDRESS,
-    _CODES.BadAttributeIdInvalid: Reason.ADDRESS,
-    _CODES.BadIndexRangeNoData: Reason.ADDRESS,
-    _CODES.BadTimeout: Reason.TIMEOUT,
-    _CODES.BadRequestTimeout: Reason.TIMEOUT,
-    _CODES.BadNoCommunication: Reason.CONNECTION,
-    _CODES.BadNotConnected: Reason.CONNECTION,
-    _CODES.BadCommunicationError: Reason.CONNECTION,
-    _CODES.BadDeviceFailure: Reason.REFUSED,
-    _CODES.BadNotReadable: Reason.REFUSED,
-    _CODES.BadUserAccessDenied: Reason.REFUSED,
-    _CODES.BadIdentityTokenInvalid: Reason.REFUSED,
-    _CODES.BadIdentityTokenRejected: Reason.REFUSED,
-    _CODES.BadCertificateUntrusted: Reason.REFUSED,
-    _CODES.BadCertificateInvalid: Reason.REFUSED,
-    _CODES.BadSecurityChecksFailed: Reason.REFUSED,
-    _CODES.BadSecurityPolicyRejected: Reason.REFUSED,
-    _CODES.BadOutOfRange: Reason.RANGE,
-}
 _NODE_FAULTS: Final = frozenset({Reason.ADDRESS, Reason.REFUSED})
 """Reasons why polling a node would fail as well."""
 
 
 class GoneError(ConnectionError):
     """The server ended the connection, or the subscription fell silent."""
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One signal, and what became of it in the present connection."""
-
-    presence: Presence
-    signal: NodeSignal
-    step: Step | None
-    node: ua.NodeId | None = None
-    seen: bool = False
-    """Whether a value came over the present connection."""
-    bad: bool = False
-    """Whether the last thing said about it is that it is bad."""
-    floor_ms: int = 0
-    """When it was last said to be lost: no later value may bear an earlier time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -172,14 +138,14 @@ class OpcuaServer:
         self._client: Client | None = None
         self._distrust: str | None = None
         self._presences: list[Presence] = []
-        self._items: list[_Item] = []
+        self._items: list[Item] = []
         for machine in server.machines:
             names = tuple(signal.name for signal in machine.signals)
             presence = Presence(
                 machine.machine, names, self.name, now_ms=now_ms, monotonic=monotonic
             )
             self._presences.append(presence)
-            self._items += [_Item(presence, one, _conversion(one)) for one in machine.signals]
+            self._items += [Item(presence, one, conversion(one)) for one in machine.signals]
         # What the library calls errors are losses; we say each of them once.
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 
@@ -197,6 +163,7 @@ class OpcuaServer:
                 presence.silent(ending.cause)
             for item in self._items:
                 item.seen, item.bad, item.floor_ms = False, True, self._now_ms()
+                item.watched = item.told = None
             await self._sleep(max(self._reconnect.next_s(), ending.patience_s))
 
     def status(self) -> DriverStatus:
@@ -291,7 +258,7 @@ class _Conversation:
     def __init__(
         self,
         client: Client,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         server: Server,
         figures: _Figures,
         *,
@@ -309,11 +276,13 @@ class _Conversation:
         self._monotonic = monotonic
         self._gone = asyncio.Event()
         self._jobs: Schedule[_Job] = Schedule()
-        self._handles: dict[int, _Item] = {}
+        self._handles: dict[int, Item] = {}
         self._next_handle = count(1)
         self._subscription: int | None = None
+        self._vanished: list[Item] = []
+        """Nodes of which the server reported that they are gone, or not ours to read."""
         self._published_s = monotonic()
-        self.unknown: list[_Item] = []
+        self.unknown: list[Item] = []
         """Nodes that the server does not know, or does not let us read."""
 
     async def begin(self) -> None:
@@ -331,6 +300,7 @@ class _Conversation:
         self._jobs.set(
             _Job(self._ask_whether_there), due_s=now_s, period_s=self._server.keep_alive_s
         )
+        self._jobs.set(_Job(self._audit), due_s=now_s + AUDIT_S, period_s=AUDIT_S)
         retry = Backoff(rng, first_s=RETRY_FIRST_S, longest_s=RETRY_LAST_S)
         retrying = _Job(self._retry_unknown)
         self._jobs.set(retrying, due_s=now_s + retry.next_s(), period_s=RETRY_LAST_S)
@@ -360,7 +330,7 @@ class _Conversation:
 
     # Nodes.
 
-    async def _resolve(self, items: Sequence[_Item]) -> list[_Item]:
+    async def _resolve(self, items: Sequence[Item]) -> list[Item]:
         """Turn namespace URIs into the indices of this connection; return the nodes found."""
         array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
         uris = (await self._read([array]))[0].Value
@@ -370,7 +340,7 @@ class _Conversation:
         self._forget([item for item in items if item.node is None], Reason.ADDRESS)
         return [item for item in items if item.node is not None]
 
-    def _forget(self, items: Sequence[_Item], reason: Reason) -> None:
+    def _forget(self, items: Sequence[Item], reason: Reason) -> None:
         """Say that these nodes cannot be read, once, and try them again later."""
         for presence, some in _grouped(items, lambda item: item.presence):
             new = presence.lose(reason, [item.signal.name for item in some], link=True)
@@ -411,20 +381,21 @@ class _Conversation:
         self._published_s = self._monotonic()
         return True
 
-    async def _monitor(self, items: Sequence[_Item]) -> None:
+    async def _monitor(self, items: Sequence[Item]) -> None:
         """Have these nodes reported; poll those that the server will not report."""
-        unreported: list[_Item] = []
+        unreported: list[Item] = []
         for batch in _batches(items):
             try:
                 statuses = await self._create(batch)
             except UaStatusCodeError:
                 unreported += batch
                 continue
-            faults: dict[Reason, list[_Item]] = {}
+            faults: dict[Reason, list[Item]] = {}
             for item, status in zip(batch, statuses, strict=True):
-                reason = _REASONS.get(status.value, Reason.SOURCE)
+                reason = REASONS.get(status.value, Reason.SOURCE)
                 if status.is_good():
                     continue
+                item.watched = None
                 if reason in _NODE_FAULTS:
                     faults.setdefault(reason, []).append(item)
                 else:
@@ -433,7 +404,7 @@ class _Conversation:
                 self._forget(some, reason)
         self._poll(unreported)
 
-    async def _create(self, batch: Sequence[_Item]) -> list[ua.StatusCode]:
+    async def _create(self, batch: Sequence[Item]) -> list[ua.StatusCode]:
         requests = []
         for item in batch:
             handle = next(self._next_handle)
@@ -456,14 +427,17 @@ class _Conversation:
             ItemsToCreate=requests,
         )
         self._figures.requests += 1
-        return [one.StatusCode for one in await self._session.create_monitored_items(parameters)]
+        made = await self._session.create_monitored_items(parameters)
+        for item, one in zip(batch, made, strict=True):
+            item.watched, item.doubtful = one.MonitoredItemId, False
+        return [one.StatusCode for one in made]
 
     def _published(self, result: ua.PublishResult) -> None:
         """Take in what the server reports; without changes it is only a sign of life."""
         self._published_s = self._monotonic()
         at_ms = self._now_ms()
         published = result.NotificationMessage.PublishTime if self._own_time() else None
-        told: list[tuple[_Item, ua.DataValue]] = []
+        told: list[tuple[Item, ua.DataValue]] = []
         for notification in result.NotificationMessage.NotificationData or ():
             if isinstance(notification, ua.DataChangeNotification):
                 pairs = (
@@ -478,23 +452,26 @@ class _Conversation:
             presence.read(at_ms, samples)
 
     def _told(
-        self, item: _Item, value: ua.DataValue, at_ms: int, published: datetime | None
+        self, item: Item, value: ua.DataValue, at_ms: int, published: datetime | None
     ) -> Sample:
-        if _status(value) & _OVERFLOW_MASK == _OVERFLOW:
-            self._figures.missed += 1
+        self._figures.missed += lost_some(value)
         if published is None:
-            time_ms = _source_ms(item, value, at_ms)
+            time_ms = source_ms(item, value, at_ms)
         else:
-            time_ms = at_ms - _age_ms(value, published)
-        sample = _sample(item, value, time_ms, at_ms)
+            time_ms = at_ms - age_ms(value, published)
+        sample = sample_of(item, value, time_ms, at_ms)
         item.seen, item.bad = True, sample.quality is Quality.BAD
+        item.told, item.told_s = value, self._monotonic()
+        _complain(item, sample, value)
+        if item.watched is not None and _is_fault(value):
+            self._vanished.append(item)
         return sample
 
     # Asking.
 
-    def _poll(self, items: Sequence[_Item]) -> None:
+    def _poll(self, items: Sequence[Item]) -> None:
         """Read these nodes at their own pace."""
-        periods: dict[int, list[_Item]] = {}
+        periods: dict[int, list[Item]] = {}
         for item in items:
             periods.setdefault(item.signal.period_ms, []).append(item)
         for period_ms, some in periods.items():
@@ -502,21 +479,22 @@ class _Conversation:
                 job = _Job(_reader(self, batch))
                 self._jobs.set(job, due_s=self._monotonic(), period_s=period_ms / 1_000)
 
-    async def read_batch(self, items: Sequence[_Item]) -> None:
+    async def read_batch(self, items: Sequence[Item]) -> None:
         """Read nodes once. What is bad is said once, until it is good again."""
         began_s = self._monotonic()
         values = await self._read([item.node for item in items])
         at_ms = self._now_ms() - round((self._monotonic() - began_s) * 500)
         pairs = list(zip(items, values, strict=True))
         for presence, some in _grouped(pairs, lambda pair: pair[0].presence):
-            samples = [_sample(item, value, at_ms, at_ms) for item, value in some]
+            samples = [sample_of(item, value, at_ms, at_ms) for item, value in some]
             news = tuple(
                 sample
                 for (item, _), sample in zip(some, samples, strict=True)
                 if sample.quality is not Quality.BAD or not item.bad
             )
-            for (item, _), sample in zip(some, samples, strict=True):
+            for (item, value), sample in zip(some, samples, strict=True):
                 item.bad = sample.quality is Quality.BAD
+                _complain(item, sample, value)
             presence.read(at_ms, news)
 
     async def _ask_whether_there(self) -> None:
@@ -525,11 +503,55 @@ class _Conversation:
             silent_s = self._monotonic() - self._published_s
             if silent_s > SUBSCRIPTION_SILENT_S:
                 raise GoneError("the subscription fell silent")
+        vanished = [one for one in dict.fromkeys(self._vanished) if one.watched is not None]
+        self._vanished = []
+        await self._unwatch(vanished)
+        self.unknown += vanished
         began_s = self._monotonic()
         await self._read([ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_State))])
         at_ms = self._now_ms() - round((self._monotonic() - began_s) * 500)
         for presence in dict.fromkeys(item.presence for item in self._items):
             presence.read(at_ms, ())
+
+    async def _audit(self) -> None:
+        """Compare what the server reported with what it has.
+
+        A server may forget to watch a node that was deleted and made anew, or does not tell that
+        one is gone: what is quiet and shows another value, twice, is watched anew.
+        """
+        watched = [item for item in self._items if item.watched is not None]
+        for batch in _batches(watched):
+            values = await self._read([item.node for item in batch])
+            pairs = list(zip(batch, values, strict=True))
+            gone = [(item, _fault(value)) for item, value in pairs if _is_fault(value)]
+            dead = [
+                item for item, value in pairs if not _is_fault(value) and self._is_dead(item, value)
+            ]
+            await self._unwatch([*(item for item, _ in gone), *dead])
+            for item, reason in gone:
+                self._forget([item], reason)
+            await self._monitor(dead)
+
+    def _is_dead(self, item: Item, value: ua.DataValue) -> bool:
+        """Tell whether nothing was reported for long of a value that is another one by now."""
+        quiet_s = self._monotonic() - item.told_s
+        quiet = quiet_s > max(AUDIT_S / 2, 2 * item.signal.period_ms / 1_000)
+        differs = item.told is None or not _same(item.told, value)
+        was_doubtful, item.doubtful = item.doubtful, quiet and differs
+        return was_doubtful and item.doubtful
+
+    async def _unwatch(self, items: Sequence[Item]) -> None:
+        """Have the server watch these nodes no longer."""
+        numbers = [item.watched for item in items if item.watched is not None]
+        for item in items:
+            item.watched = None
+        if not numbers or self._subscription is None:
+            return
+        parameters = ua.DeleteMonitoredItemsParameters(
+            SubscriptionId=self._subscription, MonitoredItemIds=numbers
+        )
+        self._figures.requests += 1
+        await self._session.delete_monitored_items(parameters)
 
     async def _read(self, nodes: Sequence[ua.NodeId | None]) -> list[ua.DataValue]:
         """Read the values of nodes; one answer per question, or GoneError."""
@@ -548,13 +570,33 @@ class _Conversation:
         return list(values)
 
 
-def _conversion(signal: NodeSignal) -> Step | None:
-    """Compile what is done with a number; servers may send a float where integers were said."""
-    kind = signal.kind if signal.kind is Kind.FLOAT32 else Kind.FLOAT64
-    return number_step(replace(signal, kind=kind))
+def _complain(item: Item, sample: Sample, value: ua.DataValue) -> None:
+    """Say once, by name, what can be no signal and what to do about it."""
+    if sample.reason not in {Reason.TYPE, Reason.ADDRESS} or item.complained or value.Value is None:
+        return
+    item.complained = True
+    raw = value.Value.Value
+    what = shape(reach(raw, item.signal.path)) or shape(raw) or f"it is a {type(raw).__name__}"
+    machine = item.presence.machine
+    log.warning("%s cannot take %s for a signal: %s", machine, item.signal.name, what)
 
 
-def _reader(talk: _Conversation, batch: Sequence[_Item]) -> Callable[[], Awaitable[None]]:
+def _is_fault(value: ua.DataValue) -> bool:
+    return _fault(value) in _NODE_FAULTS
+
+
+def _fault(value: ua.DataValue) -> Reason:
+    code = 0 if value.StatusCode is None else int(value.StatusCode.value)
+    return REASONS.get(code & CODE_MASK, Reason.NONE)
+
+
+def _same(one: ua.DataValue, other: ua.DataValue) -> bool:
+    """Compare values and their status; a NaN is the same as a NaN."""
+    pairs = [(part.Value and part.Value.Value, part.StatusCode) for part in (one, other)]
+    return pairs[0] == pairs[1] or repr(pairs[0]) == repr(pairs[1])
+
+
+def _reader(talk: _Conversation, batch: Sequence[Item]) -> Callable[[], Awaitable[None]]:
     return lambda: talk.read_batch(batch)
 
 
@@ -569,7 +611,7 @@ def _grouped(
     return list(groups.values())
 
 
-def _batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]
 
@@ -592,83 +634,6 @@ def _node_id(text: str, namespaces: Sequence[str]) -> ua.NodeId | None:
         return None
 
 
-def _status(value: ua.DataValue) -> int:
-    return 0 if value.StatusCode is None else int(value.StatusCode.value)
-
-
-def _sample(item: _Item, value: ua.DataValue, time_ms: int, at_ms: int) -> Sample:
-    """Turn a value of the server into a sample, with the quality that the server gives it."""
-    name = item.signal.name
-    status = _status(value)
-    severity = status >> 30
-    if severity >= _BAD_SEVERITY:
-        reason = _REASONS.get(status & _CODE_MASK, Reason.SOURCE)
-        return Sample(name, None, time_ms, Quality.BAD, reason)
-    raw = None if value.Value is None else value.Value.Value
-    outcome, reason = _value(item, raw)
-    if reason is not Reason.NONE:
-        return Sample(name, None, time_ms, Quality.BAD, reason)
-    if severity:
-        return Sample(name, outcome, time_ms, Quality.UNCERTAIN, Reason.SOURCE)
-    if abs(time_ms - at_ms) > CLOCK_TOLERANCE_MS:
-        return Sample(name, outcome, time_ms, Quality.UNCERTAIN, Reason.CLOCK)
-    return Sample(name, outcome, time_ms)
-
-
-def _source_ms(item: _Item, value: ua.DataValue, at_ms: int) -> int:
-    """Choose the time of a reported value: its source's, but for the first of a connection.
-
-    That one may be as old as the machine's last change, or older than the loss told before.
-    """
-    stamp = value.SourceTimestamp or value.ServerTimestamp
-    if stamp is None:
-        return at_ms
-    source_ms = int(_utc(stamp).timestamp() * 1_000)
-    if not item.seen and source_ms <= max(item.floor_ms, at_ms - CLOCK_TOLERANCE_MS):
-        return at_ms
-    return source_ms
-
-
-def _age_ms(value: ua.DataValue, published: datetime) -> int:
-    """Tell by the server's clock alone how old a value is: ours is not to be trusted."""
-    stamp = value.SourceTimestamp or value.ServerTimestamp or published
-    age_ms = int((_utc(published) - _utc(stamp)).total_seconds() * 1_000)
-    return age_ms if 0 <= age_ms <= CLOCK_TOLERANCE_MS else 0
-
-
-def _utc(stamp: datetime) -> datetime:
-    return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
-
-
-def _value(item: _Item, raw: object) -> Outcome:
-    """Turn what the server sent into what the birth announced, or say why not."""
-    datatype = item.signal.datatype
-    if raw is None:
-        return None, Reason.SOURCE
-    if datatype == "boolean":
-        return (raw != 0, Reason.NONE) if isinstance(raw, int | float) else (None, Reason.TYPE)
-    if datatype == "string" and not item.signal.words_for:
-        return _text(raw)
-    if not isinstance(raw, int | float):
-        return None, Reason.TYPE
-    number = int(raw) if isinstance(raw, int) else float(raw)
-    if datatype == "int64" and (isinstance(number, float) or abs(number) > INT64_MAX):
-        return None, Reason.TYPE
-    return (number, Reason.NONE) if item.step is None else item.step(number)
-
-
-def _text(raw: object) -> Outcome:
-    if isinstance(raw, ua.LocalizedText):
-        raw = raw.Text or ""
-    if isinstance(raw, datetime):
-        raw = _utc(raw).isoformat()
-    if isinstance(raw, bool | int | float):
-        raw = str(raw)
-    if not isinstance(raw, str):
-        return None, Reason.TYPE
-    return (raw, Reason.NONE) if len(raw) <= TEXT_MAX else (None, Reason.RANGE)
-
-
 def _trouble(error: Exception) -> _Ending:
     """Say why a conversation ended."""
     if isinstance(error, TrustError):  # nothing secret was shown to the server: no need to wait
@@ -683,7 +648,7 @@ def _reason_of(error: Exception) -> tuple[Reason, str]:
     if isinstance(error, TimeoutError):
         return Reason.TIMEOUT, "timeout"
     if isinstance(error, UaStatusCodeError):
-        return _REASONS.get(error.code, Reason.SOURCE), cause
+        return REASONS.get(error.code, Reason.SOURCE), cause
     if isinstance(error, FileNotFoundError | PermissionError | SettingsError):
         return Reason.REFUSED, cause
     if isinstance(error, OSError):

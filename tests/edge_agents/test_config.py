@@ -211,6 +211,22 @@ def test_a_type_knows_how_many_registers_it_fills(signal_type, words):
 
 
 @pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("[0]", (0,)),
+        ("Pose.X", ("Pose", "X")),
+        ("Axes[12].Load[3]", ("Axes", 12, "Load", 3)),
+        ("[1][2]", (1, 2)),
+        ("温度", ("温度",)),
+    ],
+)
+def test_a_path_names_one_element_of_a_node(text, path):
+    signal = SignalConfig.model_validate({"node": "i=7", "path": text})
+
+    assert signal.path == path
+
+
+@pytest.mark.parametrize(
     ("more", "datatype"),
     [({}, "int64"), ({"scale": 0.1}, "double"), ({"enum": {"1": "a"}}, "string")],
 )

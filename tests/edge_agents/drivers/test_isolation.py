@@ -170,7 +170,18 @@ async def test_servers_are_spread_over_no_more_children_than_allowed():
 
 def test_an_order_survives_the_way_to_the_child():
     signal = NodeSignal(
-        "a", "nsu=urn:x;s=ä", "string", Kind.INT16, 0.1, -4.0, ((1, "自動"),), (9.0,), 0.0, None, 50
+        "a",
+        "nsu=urn:x;s=ä",
+        "string",
+        (2, "X"),
+        Kind.INT16,
+        0.1,
+        -4.0,
+        ((1, "自動"),),
+        (9.0,),
+        0.0,
+        None,
+        50,
     )
     original = Server("opc.tcp://h:1", (ServerMachine("m", (signal,)),), user="u", timeout_s=1.5)
 

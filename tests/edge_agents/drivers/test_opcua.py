@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import random
 import shutil
+import uuid
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,7 @@ from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.server.user_managers import UserManager
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge_agents.drivers import opcua, opcua_security
+from edge_agents.drivers import opcua, opcua_security, opcua_values
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.opcua import OpcuaServer
 from edge_agents.drivers.presence import Presence
@@ -30,8 +31,8 @@ PLAIN = [ua.SecurityPolicyType.NoSecurity]
 def item(datatype="double", *, seen=True, floor_ms=0, **more):
     signal = NodeSignal("a", "i=1", datatype, **more)
     presence = Presence("m", ("a",), "", now_ms=now_ms, monotonic=lambda: 0.0)
-    step = opcua._conversion(signal)
-    return opcua._Item(presence, signal, step, seen=seen, floor_ms=floor_ms)
+    step = opcua_values.conversion(signal)
+    return opcua_values.Item(presence, signal, step, seen=seen, floor_ms=floor_ms)
 
 
 @pytest.mark.parametrize(
@@ -53,21 +54,79 @@ def item(datatype="double", *, seen=True, floor_ms=0, **more):
         ("string", "自動", ("自動", Reason.NONE)),
         ("string", ua.LocalizedText("auto", "en"), ("auto", Reason.NONE)),
         ("string", b"auto", (None, Reason.TYPE)),
+        ("string", ua.QualifiedName("auto", 2), ("auto", Reason.NONE)),
+        ("string", ua.XmlElement("<a/>"), ("<a/>", Reason.NONE)),
+        ("string", uuid.UUID(int=7), ("00000000-0000-0000-0000-000000000007", Reason.NONE)),
+        ("string", ua.NodeId(7, 2), (None, Reason.TYPE)),
+        ("double", datetime(2026, 1, 1, tzinfo=UTC), (None, Reason.TYPE)),
         ("string", "x" * 1_001, (None, Reason.RANGE)),
     ],
 )
 def test_a_value_becomes_what_the_birth_announced_or_says_why_not(datatype, raw, outcome):
-    value, reason = opcua._value(item(datatype), raw)
+    value, reason = opcua_values.value_of(item(datatype), raw)
 
     assert (value, reason) == outcome
     assert type(value) is type(outcome[0])
 
 
+POSE = {"X": 1.5, "Axes": [ua.Variant(10), ua.Variant(20)], "Name": "home"}
+RANGE = ua.Range(Low=-5.0, High=40.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "outcome"),
+    [
+        ((1,), [3, 4], (4, Reason.NONE)),
+        ((2,), [3, 4], (None, Reason.ADDRESS)),
+        ((1, 0), [[1, 2], [3, 4]], (3, Reason.NONE)),
+        ((0,), [ua.Variant(7.5)], (7.5, Reason.NONE)),
+        (("High",), RANGE, (40.0, Reason.NONE)),
+        (("high",), RANGE, (None, Reason.ADDRESS)),
+        (("__class__",), RANGE, (None, Reason.ADDRESS)),
+        (("X",), POSE, (1.5, Reason.NONE)),
+        (("Axes", 1), POSE, (20, Reason.NONE)),
+        (("Name",), POSE, (None, Reason.TYPE)),
+        ((0,), 5.0, (None, Reason.ADDRESS)),
+        (("X",), 5.0, (None, Reason.ADDRESS)),
+        ((), [3, 4], (None, Reason.TYPE)),
+        ((), RANGE, (None, Reason.TYPE)),
+    ],
+)
+def test_one_element_of_an_array_or_a_structure_is_a_signal_and_the_whole_is_none(
+    path, raw, outcome
+):
+    value = ua.DataValue(ua.Variant(raw, ua.VariantType.Double))
+    sample = opcua_values.sample_of(item(path=path), value, AT_MS, AT_MS)
+
+    assert (sample.value, sample.reason) == outcome
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ([1.0, 2.0], 'an array of 2: choose one element, e.g. path: "[0]"'),
+        (RANGE, "a structure: choose a field by path:, of Low, High"),
+        (ua.ExtensionObject(ua.NodeId(7, 2), b""), "fields the server does not describe"),
+        (ua.NodeId(7, 2), None),
+        (ua.LocalizedText("a"), None),
+        (5.0, None),
+    ],
+)
+def test_what_is_no_single_value_is_told_with_what_to_do(raw, words):
+    said = opcua_values.shape(raw)
+
+    assert (said is None) == (words is None)
+    assert words is None or words in said
+
+
 def test_scale_range_and_texts_mean_the_same_as_for_registers():
-    assert opcua._value(item(scale=0.1), 3) == (0.3, Reason.NONE)
-    assert opcua._value(item(maximum=10.0), 11) == (None, Reason.RANGE)
-    assert opcua._value(item(invalid=(-1.0,)), -1) == (None, Reason.SENTINEL)
-    assert opcua._value(item("string", words_for=((2, "auto"),)), 2) == ("auto", Reason.NONE)
+    assert opcua_values.value_of(item(scale=0.1), 3) == (0.3, Reason.NONE)
+    assert opcua_values.value_of(item(maximum=10.0), 11) == (None, Reason.RANGE)
+    assert opcua_values.value_of(item(invalid=(-1.0,)), -1) == (None, Reason.SENTINEL)
+    assert opcua_values.value_of(item("string", words_for=((2, "auto"),)), 2) == (
+        "auto",
+        Reason.NONE,
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +143,7 @@ def test_scale_range_and_texts_mean_the_same_as_for_registers():
 )
 def test_the_status_of_the_server_is_kept(status, quality, reason):
     value = ua.DataValue(ua.Variant(1.5), StatusCode=ua.StatusCode(status))
-    sample = opcua._sample(item(), value, AT_MS, AT_MS)
+    sample = opcua_values.sample_of(item(), value, AT_MS, AT_MS)
 
     assert (sample.quality, sample.reason) == (quality, reason)
     assert sample.value == (None if quality is Quality.BAD else 1.5)
@@ -99,24 +158,24 @@ def moment(time_ms):
 
 
 def test_a_change_bears_the_time_of_its_source():
-    assert opcua._source_ms(item(), stamped(timedelta(seconds=2)), AT_MS) == AT_MS - 2_000
+    assert opcua_values.source_ms(item(), stamped(timedelta(seconds=2)), AT_MS) == AT_MS - 2_000
 
 
 def test_a_first_value_older_than_a_minute_bears_the_time_of_its_reading():
     first = item(seen=False)
 
-    assert opcua._source_ms(first, stamped(timedelta(days=3)), AT_MS) == AT_MS
-    assert opcua._source_ms(first, stamped(timedelta(seconds=2)), AT_MS) == AT_MS - 2_000
+    assert opcua_values.source_ms(first, stamped(timedelta(days=3)), AT_MS) == AT_MS
+    assert opcua_values.source_ms(first, stamped(timedelta(seconds=2)), AT_MS) == AT_MS - 2_000
 
 
 def test_a_value_found_again_is_never_older_than_its_loss():
     back = item(seen=False, floor_ms=AT_MS - 1_000)
 
-    assert opcua._source_ms(back, stamped(timedelta(seconds=2)), AT_MS) == AT_MS
+    assert opcua_values.source_ms(back, stamped(timedelta(seconds=2)), AT_MS) == AT_MS
 
 
 def test_a_source_whose_clock_is_wrong_is_uncertain_and_keeps_its_time():
-    sample = opcua._sample(item(), stamped(timedelta(hours=-1)), AT_MS + 3_600_000, AT_MS)
+    sample = opcua_values.sample_of(item(), stamped(timedelta(hours=-1)), AT_MS + 3_600_000, AT_MS)
 
     assert (sample.quality, sample.reason) == (Quality.UNCERTAIN, Reason.CLOCK)
     assert sample.time_ms == AT_MS + 3_600_000
@@ -204,6 +263,40 @@ async def test_no_change_is_lost_however_quick_they_come():
         await record.until(lambda: record.good() == {"a": 14.0})
 
     assert [one.value for one in record.samples] == [1.5, *map(float, range(15))]
+
+
+# The server of these tests forgets to await what tells its clients that a node is gone.
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+async def test_a_node_that_is_deleted_is_told_and_found_again_when_it_is_made_anew(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(opcua, "RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(opcua, "RETRY_LAST_S", 0.3)
+    monkeypatch.setattr(opcua, "AUDIT_S", 0.5)
+    async with served(PLAIN) as (server, variable), reading(server.bserver.port) as record:
+        await record.until(lambda: record.good() == {"a": 1.5})
+        parent = await variable.get_parent()
+        await server.delete_nodes([variable])
+        await record.until(lambda: not record.good())
+        await parent.add_variable(variable.nodeid, "a", 2.5)
+        await record.until(lambda: record.good() == {"a": 2.5})
+
+    assert Reason.ADDRESS in [one.reason for one in record.samples]
+    assert "m-1 cannot read a: address" in caplog.text
+
+
+async def test_an_element_that_a_server_forgot_to_watch_is_watched_anew(monkeypatch):
+    monkeypatch.setattr(opcua, "AUDIT_S", 0.4)
+    async with served(PLAIN) as (server, variable), reading(server.bserver.port) as record:
+        await record.until(lambda: record.good() == {"a": 1.5})
+        # The server goes on as if it watched, and reports nothing any more.
+        for handle in list(server.iserver.aspace._handle_to_attribute_map):
+            server.iserver.aspace.delete_datachange_callback(handle)
+        await server.write_attribute_value(variable.nodeid, ua.DataValue(ua.Variant(9.5)))
+
+        await record.until(lambda: record.good() == {"a": 9.5})
 
 
 async def test_after_a_restart_with_other_indices_the_same_names_have_the_same_meaning():
