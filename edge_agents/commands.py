@@ -106,7 +106,7 @@ def _command(commands: Any, name: str, run: Any, words: str) -> argparse.Argumen
 def _run(words: argparse.Namespace) -> int:
     loaded = load(words.config)
     _require_packages(loaded.config)
-    asyncio.run(serve(loaded))
+    asyncio.run(serve(loaded, words.config))
     return GOOD
 
 

@@ -6,18 +6,21 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 from edge_agents.agent.births import announced
 from edge_agents.agent.loading import Loaded
 from edge_agents.agent.notify import ServiceNotice
 from edge_agents.agent.page import PORT_FILE, Answer, StatusPage
+from edge_agents.agent.reload import Follower
 from edge_agents.agent.status import MEDIA_METRICS, AgentStatus, ClockStatus
 from edge_agents.clock import AgentClock, Change, LastKnown, Standing
-from edge_agents.config import AgentConfig
-from edge_agents.drivers import Delivery, Driver, open_drivers
+from edge_agents.config import AgentConfig, MachineConfig
+from edge_agents.drivers import SPREAD_S, Delivery, Driver, conversations, open_drivers
 from edge_agents.outbox import Outbox, OutboxStatus, Waiting, uncertain
 from edge_agents.sampler import Moment, Sampler
 from edge_agents.system_clock import evidence, keep_last_known, read_last_known
@@ -39,6 +42,15 @@ MS_PER_S: Final = 1_000
 CANCEL_AGAIN_S: Final = 1.0
 KEEP_TIME_MS: Final = 300_000
 """How often a time that is right is kept on disk, for a start with a clock that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Drivers at work, and the machines that they were opened for."""
+
+    machines: tuple[MachineConfig, ...]
+    drivers: list[Driver]
+    tasks: list[asyncio.Task[None]]
 
 
 class Agent:
@@ -80,9 +92,9 @@ class Agent:
         )
         self._uplink = _make_uplink(config, self._sender, loaded.password, now_ms)
         self._samplers = {machine.id: Sampler(machine) for machine in config.machines}
-        self._drivers = open_drivers(
-            config, now_ms=now_ms, rng=rng, clock_offset_ms=lambda: clock.offset_ms
-        )
+        self._rng = rng
+        self._reading: dict[str, _Reading] = {}
+        self._parts: asyncio.TaskGroup | None = None
         self._page = StatusPage(
             {
                 "/healthz": self._health,
@@ -104,18 +116,68 @@ class Agent:
             async with asyncio.TaskGroup() as parts:
                 outbox = parts.create_task(self._outbox.run())
                 uplink = parts.create_task(self._uplink.run())
-                readers = [parts.create_task(self._drive(driver)) for driver in self._drivers]
-                readers.append(parts.create_task(self._tick()))
-                readers.append(parts.create_task(self._page.run()))
+                self._begin(conversations(self._config), parts)
+                watching = [parts.create_task(self._tick()), parts.create_task(self._page.run())]
+                self._parts = parts
                 self._notice.ready()
                 await stop.wait()
                 self._notice.stopping()
-                await _end(readers)
+                self._parts = None
+                readers = [task for one in self._reading.values() for task in one.tasks]
+                await _end([*readers, *watching])
                 self._record_untimed()
                 await _end([outbox])
                 await _end([uplink])
         finally:
             self._journal.close()
+
+    async def reload(self, loaded: Loaded) -> None:
+        """Take over settings that differ in machines only; the lines of all others go on.
+
+        Nothing that was recorded is lost: entries of machines that went are still sent, under the
+        names that they were recorded by.
+        """
+        self._notice.reloading()
+        wanted = conversations(loaded.config)
+        await self._end_readings(wanted)
+        before = {machine.id: machine for machine in self._config.machines}
+        self._samplers = {
+            machine.id: self._samplers[machine.id]
+            if before.get(machine.id) == machine
+            else Sampler(machine)
+            for machine in loaded.config.machines
+        }
+        self._config, self._problems = loaded.config, loaded.problems
+        self._outbox.configure([announced(machine) for machine in loaded.config.machines])
+        if self._parts is not None:
+            fresh = {name: one for name, one in wanted.items() if name not in self._reading}
+            self._begin(fresh, self._parts)
+        self._uplink.births_changed()
+        self._notice.ready()
+
+    async def _end_readings(self, wanted: Mapping[str, AgentConfig]) -> None:
+        """End what reads for other machines than those wanted."""
+        over = [
+            name
+            for name, one in self._reading.items()
+            if name not in wanted or wanted[name].machines != one.machines
+        ]
+        await _end(task for name in over for task in self._reading[name].tasks)
+        for name in over:
+            del self._reading[name]
+
+    def _begin(self, wanted: Mapping[str, AgentConfig], parts: asyncio.TaskGroup) -> None:
+        """Start reading; lines begin apart, so that their first values do not come in one jolt."""
+        for index, (name, part) in enumerate(wanted.items()):
+            drivers = open_drivers(
+                part,
+                now_ms=self._now_ms,
+                rng=self._rng,
+                clock_offset_ms=lambda: self._clock.offset_ms,
+                phase_s=SPREAD_S * index / len(wanted),
+            )
+            tasks = [parts.create_task(self._drive(driver)) for driver in drivers]
+            self._reading[name] = _Reading(part.machines, drivers, tasks)
 
     def status(self) -> AgentStatus:
         """Look at the whole agent."""
@@ -135,7 +197,7 @@ class Agent:
                 self._clock.steps,
             ),
             session=self._sender.status(),
-            lines=[driver.status() for driver in self._drivers],
+            lines=[driver.status() for one in self._reading.values() for driver in one.drivers],
         )
 
     def _outbox_status(self) -> OutboxStatus | JournalError:
@@ -224,15 +286,14 @@ class Agent:
         return 200, "application/json", self.status().as_json()
 
 
-async def serve(loaded: Loaded) -> None:
-    """Run the agent until SIGTERM or SIGINT.
+async def serve(loaded: Loaded, settings: Path) -> None:
+    """Run the agent until SIGTERM or SIGINT, following its settings file.
 
     Raises JournalError where the data directory cannot be used.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    follower = Follower(settings, loaded)
+    _listen_to_signals(stop, follower.asked)
     for problem in loaded.problems:
         log.error("left out: %s", problem)
     clock = AgentClock(
@@ -242,12 +303,41 @@ async def serve(loaded: Loaded) -> None:
         last=read_last_known(loaded.config.data),
     )
     while not stop.is_set():
-        agent = Agent(loaded, clock=clock, rng=random.SystemRandom())
+        agent = Agent(follower.running, clock=clock, rng=random.SystemRandom())
         try:
-            await agent.run(stop)
+            await _run_until_changed(agent, follower, stop)
         except* JournalCorrupt as group:
             # Opened again, the damaged file is set aside and a new epoch announces the loss.
             log.error("the outbox is damaged and begins anew: %s", group.exceptions[0])  # noqa: TRY400
+
+
+async def _run_until_changed(agent: Agent, follower: Follower, stop: asyncio.Event) -> None:
+    """Run the agent until the end, or until it must start anew by other settings."""
+    end = asyncio.Event()
+    working = asyncio.create_task(agent.run(end))
+    leaving = asyncio.create_task(_until(stop))
+    following = asyncio.create_task(follower.follow(agent.reload))
+    try:
+        await asyncio.wait((working, leaving, following), return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()  # raises what no reload should
+    finally:
+        await _end([leaving, following])
+        end.set()
+        await working
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _listen_to_signals(stop: asyncio.Event, reload: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    asked = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if hangup := getattr(signal, "SIGHUP", None):  # Windows has none
+        asked[hangup] = reload
+    for number, event in asked.items():
+        signal.signal(number, lambda *_, told=event: loop.call_soon_threadsafe(told.set))
 
 
 def utc_ms() -> int:

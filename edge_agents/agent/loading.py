@@ -1,7 +1,7 @@
 """From the settings file to a configuration that runs, as far as it can."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,8 @@ class Loaded:
     config: AgentConfig
     problems: tuple[Problem, ...]
     password: str | None
+    broken: tuple[str, ...] = ()
+    """Ids of the machines whose stanza cannot be used, as far as they have one."""
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
@@ -46,7 +48,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     )
     config = config.completed().anchored(path.parent.absolute())
     password = settings.secret(config.broker.password_file, PASSWORD_VARIABLE, environment)
-    return Loaded(config, tuple(problems), password)
+    return Loaded(config, tuple(problems), password, _broken(document, usable))
 
 
 def strict(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConfig:
@@ -58,6 +60,14 @@ def strict(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConf
     document = _document(path, environment)
     config = settings.validate(document, AgentConfig)
     return config.completed().anchored(path.parent.absolute())
+
+
+def _broken(document: Document, usable: Sequence[MachineConfig]) -> tuple[str, ...]:
+    """Name the machines of the file that are not among the usable ones."""
+    good = {machine.id for machine in usable}
+    written = document.find(("machines",))
+    ids = [str(one.get("id")) for one in written if isinstance(one, dict) and "id" in one]
+    return tuple(one for one in dict.fromkeys(ids) if one not in good)
 
 
 def _document(path: Path, environment: Mapping[str, str]) -> Document:

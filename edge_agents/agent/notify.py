@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,10 @@ class ServiceNotice:
     def ready(self) -> None:
         """Say that values are being read and kept."""
         self._send(b"READY=1")
+
+    def reloading(self) -> None:
+        """Say that new settings are being taken over; `ready` follows."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}".encode())
 
     def alive(self) -> None:
         """Say that the loop which reads the machines went round once more."""

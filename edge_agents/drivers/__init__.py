@@ -41,11 +41,13 @@ from edge_agents.drivers.serial_port import SerialSettings
 from gateway.model import Quality, Reason, Sample
 
 __all__ = [
+    "SPREAD_S",
     "Deliver",
     "Delivery",
     "Driver",
     "DriverStatus",
     "UnitStatus",
+    "conversations",
     "line_plans",
     "opcua_server",
     "open_drivers",
@@ -66,12 +68,14 @@ def open_drivers(
     rng: random.Random,
     opcua_command: Sequence[str] = COMMAND,
     clock_offset_ms: Callable[[], int | None] = lambda: None,
+    phase_s: float = 0.0,
 ) -> list[Driver]:
     """Make one driver per Modbus line and per OPC UA server. Nothing is connected yet.
 
     OPC UA servers are read in at most `opcua_processes` children while they behave; each child is
     started by `opcua_command`. While `clock_offset_ms` gives a number, time is the steady clock
-    plus that, and the system's own clock is wrong.
+    plus that, and the system's own clock is wrong. Lines begin `phase_s` after their start, and
+    apart from each other.
     """
     nursery = Nursery(
         config.opcua_processes,
@@ -87,11 +91,27 @@ def open_drivers(
             [_line_machine(machine, modbus) for machine, modbus in machines],
             now_ms=now_ms,
             rng=rng,
-            phase_s=SPREAD_S * index / len(by_line),
+            phase_s=phase_s + SPREAD_S * index / len(by_line),
         )
         for index, machines in enumerate(by_line.values())
     ]
     return [*servers, *lines]
+
+
+def conversations(config: AgentConfig) -> dict[str, AgentConfig]:
+    """Split a configuration into parts whose drivers share nothing, by a name that lasts.
+
+    Each Modbus line is one; all OPC UA servers together are one, for they share their children.
+    """
+    lines = {
+        f"modbus {way}": tuple(machine for machine, _ in machines)
+        for way, machines in _by_line(config.machines).items()
+    }
+    opcua = tuple(machine for machine in config.machines if machine.opcua is not None)
+    parts = {"opcua": opcua, **lines} if opcua else lines
+    return {
+        name: config.model_copy(update={"machines": machines}) for name, machines in parts.items()
+    }
 
 
 def open_transport(modbus: ModbusConfig) -> ModbusTransport:
