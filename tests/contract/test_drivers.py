@@ -19,7 +19,7 @@ from asyncua import ua
 from edge_agents.drivers.driver import Delivery
 from edge_agents.drivers.isolation import IsolatedServer, Nursery
 from edge_agents.drivers.line import Line, LineMachine
-from edge_agents.drivers.modbus import over_tcp
+from edge_agents.drivers.modbus import over_tcp, rtu_over_tcp
 from edge_agents.drivers.nodes import NodeSignal, Server, ServerMachine
 from edge_agents.drivers.opcua import OpcuaServer
 from edge_agents.drivers.registers import Kind, RegisterSignal, Table
@@ -84,7 +84,7 @@ class Plant:
 
 
 @asynccontextmanager
-async def modbus_plant():
+async def modbus_plant(transport_of, *, serial):
     words = {0: 1_200, 10: 0x4020, 11: 0x0000, 20: 0b100}
     signals = (
         RegisterSignal("speed", Table.HOLDING, 0, Kind.UINT16, period_ms=200),
@@ -96,9 +96,9 @@ async def modbus_plant():
     async def write(value):
         words[0] = value
 
-    async with Plc(words=words) as plc, Cable(plc.port) as cable:
+    async with Plc(words=words, serial=serial) as plc, Cable(plc.port) as cable:
         line = Line(
-            over_tcp("127.0.0.1", cable.port),
+            transport_of("127.0.0.1", cable.port),
             [LineMachine("m-1", 1, signals, timeout_s=0.3)],
             now_ms=now_ms,
             rng=random.Random(4),
@@ -190,14 +190,15 @@ async def opcua_plant(machine, *, isolated, subscribe=True):
         yield Plant(cable, driver, write)
 
 
-KINDS = ["modbus", "opcua", "opcua-polled", "opcua-isolated"]
+KINDS = ["modbus", "modbus-rtu", "opcua", "opcua-polled", "opcua-isolated"]
 
 
 @pytest.fixture(params=KINDS)
 async def plant(request):
     kind = request.param
-    if kind == "modbus":
-        async with modbus_plant() as built:
+    if kind.startswith("modbus"):
+        serial = kind == "modbus-rtu"
+        async with modbus_plant(rtu_over_tcp if serial else over_tcp, serial=serial) as built:
             yield built
         return
     machine = request.getfixturevalue("ua_machine")

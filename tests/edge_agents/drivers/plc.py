@@ -1,6 +1,6 @@
-"""A controller made of a socket: answers Modbus TCP frames, and misbehaves on demand.
+"""A controller made of a socket: answers Modbus TCP or serial frames, and misbehaves on demand.
 
-Written from the Modbus Application Protocol 1.1b3 and the Messaging Implementation Guide, with
+Written from the Modbus Application Protocol 1.1b3 and the guides for TCP and serial lines, with
 nothing of the project's own code, so that an error in ours cannot cancel itself out.
 """
 
@@ -8,11 +8,15 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
+from tests.edge_agents.drivers.bus import checksum
+
 
 @dataclass
 class Plc:
     """Holds the four tables of every unit; each fault is a plain attribute."""
 
+    serial: bool = False
+    """Speak serial frames through TCP."""
     words: dict[int, int] = field(default_factory=dict)
     """Holding and input registers by address; what is missing is answered with exception 2."""
     bits: dict[int, bool] = field(default_factory=dict)
@@ -72,6 +76,10 @@ class Plc:
         task = asyncio.current_task()
         self._tasks.add(task)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while self.serial:
+                frame = await reader.readexactly(8)
+                assert checksum(frame[:-2]) == frame[-2:]
+                await self._answer(bytes(6) + frame[:1], frame[1:-2], writer)
             while True:
                 head = await reader.readexactly(7)
                 body = await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
@@ -100,6 +108,9 @@ class Plc:
             await asyncio.sleep(self.slice_s)
 
     def _frame(self, head, pdu):
+        if self.serial:
+            frame = bytes([head[6] + self.wrong_unit]) + pdu
+            return frame + checksum(frame)
         transaction = int.from_bytes(head[:2], "big") + self.wrong_transaction
         unit = head[6] + self.wrong_unit
         length = len(pdu) + 1
