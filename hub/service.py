@@ -31,7 +31,9 @@ from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
+from hub.coordination.holding import Bounds
 from hub.coordination.jobs import Jobs
+from hub.coordination.reservations import Reservations
 from hub.coordination.taxonomy import load_taxonomy
 from hub.coordination.watch import Watch
 from hub.dashboard import build_id, dashboard_routes, lite_routes
@@ -89,8 +91,14 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         calendars = _new_calendars(config, store, directory)
         state.live.keep_hours(partial(hours_at, calendars))
         calendars.follow(state.live.hours_changed)
+        reservations = _new_reservations(config, store, directory, calendars)
         changes = DirectoryChanges(
-            store, directory, state.registry, historian=historian, now_ms=now_ms
+            store,
+            directory,
+            state.registry,
+            historian=historian,
+            now_ms=now_ms,
+            followers=[calendars.reload, reservations.refresh],
         )
         book = _new_alarm_book(config, state, store)
         desk = _new_desk(config, state, store=store, events=events, access=access)
@@ -108,11 +116,23 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             directory=directory,
             changes=changes,
             calendars=calendars,
+            reservations=reservations,
         )
         app = create_app(context, pages)
         desk.errands.start()
         stack.callback(desk.errands.stop)
-        for part in (events, Watch({"jobs": jobs.turn, "alarms": book.watch, "alarm book": book.write}), pipeline):
+        for part in (
+            events,
+            Watch(
+                {
+                    "jobs": jobs.turn,
+                    "alarms": book.watch,
+                    "alarm book": book.write,
+                    "reservations": reservations.turn,
+                }
+            ),
+            pipeline,
+        ):
             part.start()
             stack.callback(part.stop)
         port = listener.getsockname()[1]
@@ -285,6 +305,7 @@ def _context(
     directory: Directory,
     changes: DirectoryChanges,
     calendars: Calendars,
+    reservations: Reservations,
     subscriptions: Subscriptions,
     alarm_book: AlarmBook,
 ) -> Context:
@@ -312,6 +333,7 @@ def _context(
         directory=directory,
         directory_changes=changes,
         calendars=calendars,
+        reservations=reservations,
     )
 
 
@@ -348,6 +370,20 @@ def _new_desk(
         )
     except (KeyFileError, settings.SettingsError, OSError) as error:
         raise HubError(str(error)) from error
+
+
+def _new_reservations(
+    config: HubConfig, store: Store, directory: Directory, calendars: Calendars
+) -> Reservations:
+    limits = config.limits
+    return Reservations(
+        store,
+        machines=directory,
+        hours=calendars,
+        now_ms=now_ms,
+        random80=lambda: secrets.randbits(80),
+        bounds=Bounds(limits.open_holds, limits.idempotency_keys),
+    )
 
 
 def _new_jobs(store: Store, state: State, historian: Historian) -> Jobs:

@@ -10,6 +10,7 @@ from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
+from hub.coordination.reservations import Reservations
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
 from hub.notices.subscriptions import Subscriptions
@@ -35,6 +36,7 @@ class Context:
     directory: Directory
     directory_changes: DirectoryChanges
     calendars: Calendars
+    reservations: Reservations
     events: Events
     jobs: Jobs
     alarm_book: AlarmBook

@@ -37,12 +37,13 @@ from hub.coordination.refusals import (
 )
 from hub.store import Store
 from hub.store import reservations as rows
-from hub.store.reservations import Reservation, SeenBy, Status, Wanted
+from hub.store.reservations import Reservation, SeenBy, Status, Taken, Wanted
 
 log = logging.getLogger(__name__)
 
 REFRESHES_MAX: Final = 10
 FORGET_MAX: Final = 1000
+FORGET_EVERY_MS: Final = 600_000
 FORGET_AFTER_MS: Final = 400 * 86_400_000
 """How long a reservation that is over can still be read."""
 
@@ -66,6 +67,7 @@ class Reservations:
         self._now_ms = now_ms
         self._occupancy = Occupancy()
         self._refreshing = threading.Lock()
+        self._forget_due_ms = 0
         self._holding = Holding(
             store,
             self._occupancy,
@@ -89,6 +91,10 @@ class Reservations:
     def busy(self, site: str, machine: str, from_ms: int, to_ms: int) -> list[Busy]:
         """Give what is held, confirmed or running on a machine, from memory, by its start."""
         return self._occupancy.busy(site, machine, from_ms, to_ms, self._now_ms())
+
+    def taken(self, site: str, machine: str) -> tuple[Taken, ...]:
+        """Give what is booked of a machine: the very same object until that changes."""
+        return self._occupancy.taken(site, machine)
 
     def booked_machines(self) -> list[Key]:
         """Give the machines on which anything is booked."""
@@ -194,6 +200,14 @@ class Reservations:
 
     # -- what the clock does ---------------------------------------------------------------
 
+    def turn(self) -> None:
+        """Do what is due, and now and then throw old answers and bookings away."""
+        self.sweep()
+        now_ms = self._now_ms()
+        if now_ms >= self._forget_due_ms:
+            full = self.forget() >= FORGET_MAX
+            self._forget_due_ms = now_ms + (0 if full else FORGET_EVERY_MS)
+
     def sweep(self) -> int:
         """Expire, begin and end what is due; give how many reservations changed."""
         with self._store.read() as tx:
@@ -247,11 +261,12 @@ _TOLD: Final = {
 def _refused(
     change: Change, action: Action, found: Reservation, version: int
 ) -> RefusedError | None:
+    read = found.version
     if found.lapsed(change.now_ms):
         found = change.to(found, Status.EXPIRED)
     if found.status is Status.EXPIRED and action is not Action.CANCEL:
         return HoldExpiredError("The hold ran out; hold the capacity again.")
-    if found.version != version:
+    if read != version:
         return StaleError(found.version)
     if found.status not in LEGAL[action]:
         return IllegalTransitionError(found.status, action)

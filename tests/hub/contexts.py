@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from random import Random
 
 from hub.access import Access, Passwords
 from hub.api import Context
@@ -12,6 +13,7 @@ from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.jobs import Jobs
+from hub.coordination.reservations import Reservations
 from hub.coordination.taxonomy import load_taxonomy
 from hub.live import Alarms, Counters
 from hub.notice_settings import AlarmRules
@@ -45,6 +47,15 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     parts.setdefault("calendars", calendars)
     live.keep_hours(partial(hours_at, parts["calendars"]))
     parts["calendars"].follow(live.hours_changed)
+    numbers = Random(7)
+    reservations = Reservations(
+        store,
+        machines=parts["directory"],
+        hours=parts["calendars"],
+        now_ms=now_ms,
+        random80=lambda: numbers.getrandbits(80),
+    )
+    parts.setdefault("reservations", reservations)
     parts.setdefault("events", Events(store, now_ms=now_ms))
     parts.setdefault("jobs", new_jobs(store, live, registry, historian, now_ms))
     parts.setdefault("subscriptions", new_subscriptions(store, now_ms))
