@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.delivery import HostSession, Outgoing, Receiver
+from gateway.delivery.mark import MARK_FACT
 from gateway.journal import Budget, Journal
 from gateway.mqtt import MqttLink, Tls
 from gateway.sparkplug import Limits
@@ -225,7 +226,8 @@ class Pipeline:
         if self._inbox.marks() or self._inbox.next > self._inbox.first:
             return
         try:
-            self._inbox.seed(self._historian.marks())
+            marks = self._historian.marks().items()
+            self._inbox.seed({n: mark for n, mark in marks if n.startswith(MARK_FACT)})
         except HistorianUnavailableError as error:
             text = "a fresh inbox, and the historian cannot tell what it has: start it first"
             raise RuntimeError(text) from error

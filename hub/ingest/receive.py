@@ -38,6 +38,7 @@ from hub.ingest.quarantine import Quarantine
 from hub.ingest.replay import ForeignTables, Stored, mark_name, read_dropped
 from hub.ingest.rows import Message
 from hub.ingest.sessions import Session, Sessions, Told, kind_of, read_bdseq, read_node_birth
+from hub.ingest.silences import Read
 from hub.ingest.states import StateRows
 from hub.live import Alarms, Counters, Live
 from hub.live.live import NOT_LIVE, OFFSET_BITS, order_key
@@ -77,6 +78,7 @@ class Batch:
     entries: list[NewEntry] = field(default_factory=list)
     columns: list[Columns] = field(default_factory=list)
     states: list[StateChange] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
     settled: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     dead: list[DeadLetter] = field(default_factory=list)
     judged: bool = False
@@ -536,9 +538,10 @@ class Ingest:
 
     def _add_rows(self, columns: Columns, batch: Batch) -> None:
         if len(columns):
-            lasting, states = self._states.split(columns)
+            lasting, states, reads = self._states.split(columns)
             batch.columns.append(lasting)
             batch.states += states
+            batch.reads += reads
             self._counters.samples += len(columns)
 
     # -- foreign nodes ---------------------------------------------------------------------
@@ -632,7 +635,15 @@ class Ingest:
             last = first + len(batch.entries) - 1
             columns = Columns.joined(batch.columns)
             self._hand_over(
-                Stored(first, last, batch.now_ms, columns, batch.states, dict(batch.settled))
+                Stored(
+                    first,
+                    last,
+                    batch.now_ms,
+                    columns,
+                    batch.states,
+                    dict(batch.settled),
+                    batch.reads,
+                )
             )
 
     def _cannot_store(self, batch: Batch, error: Exception) -> None:

@@ -17,6 +17,7 @@ from hub.ingest.aliases import AliasTable, AliasTables
 from hub.ingest.decode import decode_messages
 from hub.ingest.rows import Message
 from hub.ingest.sessions import Sessions, describe_series
+from hub.ingest.silences import Read
 from hub.ingest.states import StateRows
 from hub.live.live import NOT_LIVE, order_key
 
@@ -35,6 +36,7 @@ class Stored:
     states: Sequence[StateChange] = ()
     settled: dict[str, list[int]] = field(default_factory=dict)
     """Mark -> the agent's offsets among these entries."""
+    reads: Sequence[Read] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,15 @@ class Replay:
         """
         with self._lock:
             columns, found, dead = self._decode(entries)
-            lasting, states = self._states.split(columns)
+            lasting, states, reads = self._states.split(columns)
         settled: dict[str, list[int]] = {}
         for entry, (epoch, offset) in zip(entries, found, strict=True):
             if offset:
                 source = Source.of_key(entry.key)
                 settled.setdefault(mark_name(source, epoch), []).append(offset)
         first, last = entries[0].offset, entries[-1].offset
-        return Stored(first, last, entries[0].time_ms, lasting, states, settled), dead
+        stored = Stored(first, last, entries[0].time_ms, lasting, states, settled, reads)
+        return stored, dead
 
     def live(self, entries: Sequence[Entry]) -> tuple[Columns, NDArray[np.int64]]:
         """Give columns and the live state's keys, to restore what the historian lacks."""

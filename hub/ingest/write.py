@@ -13,11 +13,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from gateway.delivery.mark import Ledger, decode_mark, encode_mark
+from gateway.delivery.mark import MARK_FACT, Ledger, decode_mark, encode_mark
 from hub.columns import Columns
-from hub.historian.historian import Cursor, Historian, HistorianUnavailableError, WriteBatch
+from hub.historian.historian import (
+    Cursor,
+    Historian,
+    HistorianUnavailableError,
+    Span,
+    StateInterval,
+    WriteBatch,
+)
 from hub.inbox import Inbox
 from hub.ingest.replay import Replay, Stored
+from hub.ingest.silences import Silences
 from hub.live import Alarms, Counters
 
 log = logging.getLogger(__name__)
@@ -123,6 +131,7 @@ class Writer:
         self._stopping = threading.Event()
         self._offset: int | None = None
         self._ledgers: dict[str, tuple[int, Ledger]] = {}
+        self._silences = Silences(self._state_at)
         self._maintain_at_ms = 0
         self._replayed_ms: int | None = None
 
@@ -167,13 +176,16 @@ class Writer:
             self._note_backlog()
             return False
         marks = self._settle(stored)
+        states = [change for part in stored for change in part.states]
+        silent = self._silences.look([read for part in stored for read in part.reads], states)
         batch = WriteBatch(
             columns=Columns.joined([part.columns for part in stored]),
-            states=[change for part in stored for change in part.states],
+            states=states + silent.states,
             cursor=Cursor(self._inbox.epoch, stored[-1].last),
-            marks=marks,
+            marks=marks | silent.marks,
         )
         self._historian.write(batch)
+        self._silences.settle(silent)
         self._offset = stored[-1].last
         self._inbox.written(self._offset)
         self._counters.historian_samples += len(batch.columns)
@@ -185,7 +197,11 @@ class Writer:
 
     def _resume(self) -> int:
         """Ask the historian how far it got, and what of each agent it has."""
-        self._ledgers = {name: decode_mark(mark) for name, mark in self._historian.marks().items()}
+        marks = self._historian.marks()
+        self._silences.restore(marks)
+        self._ledgers = {
+            name: decode_mark(mark) for name, mark in marks.items() if name.startswith(MARK_FACT)
+        }
         cursor = self._historian.cursor()
         before = self._inbox.first - 1
         if cursor is None or cursor.epoch != self._inbox.epoch:
@@ -222,6 +238,10 @@ class Writer:
                         ledger.settled.add(offset)
                 touched.add(name)
         return {name: encode_mark(*self._ledgers[name]) for name in touched}
+
+    def _state_at(self, site: str, machine: str, time_ms: int) -> StateInterval | None:
+        found = self._historian.states(site, machine, Span(time_ms, time_ms + 1))
+        return found[-1] if found else None
 
     def _maintain(self) -> None:
         now_ms = self._now_ms()
