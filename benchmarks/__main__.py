@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 RESULT: Final = Path("build/bench.json")
-MODULES: Final = ("decode", "historian", "api", "stream", "isolation", "agent", "ingest")
+MODULES: Final = (
+    "decode",
+    "historian",
+    "capacity",
+    "api",
+    "stream",
+    "isolation",
+    "agent",
+    "ingest",
+)
 BARS: Final = {
     "decode_us_per_sample": ("<=", 0.15),
     "decode_us_per_sample_100": ("<=", 0.15),
@@ -21,6 +30,7 @@ BARS: Final = {
     "agent_cpu_percent": ("<=", 6),
     "agent_rss_mib": ("<=", 60),
     "outbox_bytes_per_sample": ("<=", 60),
+    "capacity_search_p95_ms": ("<=", 100),
     "api_availability_requests_per_s": (">=", 5_000),
     "api_availability_p99_ms": ("<=", 10),
     "stream_1000_cpu_percent": ("<=", 10),

@@ -21,18 +21,23 @@ from fastapi import FastAPI
 
 from gateway import settings
 from gateway.journal import JournalError
-from hub.access import Access, open_access
+from hub.access import EVERYTHING, Access, open_access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
 from hub.coordination.alarm_book import AlarmBook, free_percent
 from hub.coordination.axes import hours_at
+from hub.coordination.board import Board
+from hub.coordination.booking import Alternatives
 from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
+from hub.coordination.free_capacity import FreeCapacity, open_free_capacity
 from hub.coordination.holding import Bounds
 from hub.coordination.jobs import Jobs
+from hub.coordination.offers import OfferBook
+from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
 from hub.coordination.taxonomy import load_taxonomy
 from hub.coordination.watch import Watch
@@ -76,13 +81,13 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         store = _open_store(config)
         stack.callback(store.close)
         pipeline = _new_pipeline(config, state, historian, stack)
-        stream = LiveStream(state.live, now_ms=now_ms, build=build_id())
-        pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
         access = _new_access(config, store)
         access.start()
         stack.callback(access.stop)
         events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
         jobs = _new_jobs(store, state, historian)
+        book = _new_alarm_book(config, state, store)
+        desk = _new_desk(config, state, store=store, events=events, access=access)
         directory = Directory(state.registry, load_taxonomy())
         access.sharing.follow(
             lambda: {told.site: told.groups for told in directory.sites() if told.groups},
@@ -91,7 +96,26 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         calendars = _new_calendars(config, store, directory)
         state.live.keep_hours(partial(hours_at, calendars))
         calendars.follow(state.live.hours_changed)
-        reservations = _new_reservations(config, store, directory, calendars)
+        offers = OfferBook(now_ms=now_ms, new_id=lambda: secrets.token_urlsafe(16))
+        reservations = _new_reservations(
+            config,
+            store,
+            directory,
+            calendars,
+            offers=offers,
+            alternatives=lambda steps, view: capacity.instead(steps, view),  # noqa: PLW0108 (made below)
+        )
+        capacity = open_free_capacity(
+            store=store,
+            directory=directory,
+            calendars=calendars,
+            reservations=reservations,
+            jobs=jobs,
+            live=state.live,
+            historian=historian,
+            offers=offers,
+            now_ms=now_ms,
+        )
         changes = DirectoryChanges(
             store,
             directory,
@@ -100,8 +124,8 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             now_ms=now_ms,
             followers=[calendars.reload, reservations.refresh],
         )
-        book = _new_alarm_book(config, state, store)
-        desk = _new_desk(config, state, store=store, events=events, access=access)
+        stream = LiveStream(state.live, now_ms=now_ms, board=capacity.board, build=build_id())
+        pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
         context = _context(
             state,
             historian,
@@ -115,8 +139,10 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             jobs=jobs,
             directory=directory,
             changes=changes,
+            regions=_new_regions(store, directory, access, state, capacity.board),
             calendars=calendars,
             reservations=reservations,
+            capacity=capacity,
         )
         app = create_app(context, pages)
         desk.errands.start()
@@ -129,6 +155,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
                     "alarms": book.watch,
                     "alarm book": book.write,
                     "reservations": reservations.turn,
+                    "capacity": capacity.board.refresh,
                 }
             ),
             pipeline,
@@ -302,12 +329,14 @@ def _context(
     stream: LiveStream,
     events: Events,
     jobs: Jobs,
-    directory: Directory,
-    changes: DirectoryChanges,
-    calendars: Calendars,
-    reservations: Reservations,
     subscriptions: Subscriptions,
     alarm_book: AlarmBook,
+    directory: Directory,
+    changes: DirectoryChanges,
+    regions: Regions,
+    calendars: Calendars,
+    reservations: Reservations,
+    capacity: FreeCapacity,
 ) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
@@ -332,8 +361,52 @@ def _context(
         jobs=jobs,
         directory=directory,
         directory_changes=changes,
+        regions=regions,
         calendars=calendars,
         reservations=reservations,
+        capacity=capacity,
+    )
+
+
+def _new_regions(
+    store: Store, directory: Directory, access: Access, state: State, board: Board
+) -> Regions:
+    def state_of(site: str, machine: str) -> str:
+        found = state.live.machine(site, machine)
+        return "unknown" if found is None else found.state_at(now_ms()).value
+
+    return Regions(
+        store,
+        directory,
+        view_of=lambda site: (
+            EVERYTHING if access.is_open else access.sharing.preview(site, "municipality")
+        ),
+        state_of=state_of,
+        free_h=lambda site, machine: board.of(site, machine).d7,
+        hours_of=lambda *_: None,
+        now_ms=now_ms,
+    )
+
+
+def _new_reservations(
+    config: HubConfig,
+    store: Store,
+    directory: Directory,
+    calendars: Calendars,
+    *,
+    offers: OfferBook,
+    alternatives: Alternatives,
+) -> Reservations:
+    limits = config.limits
+    return Reservations(
+        store,
+        machines=directory,
+        hours=calendars,
+        now_ms=now_ms,
+        random80=lambda: secrets.randbits(80),
+        offers=offers,
+        alternatives=alternatives,
+        bounds=Bounds(limits.open_holds, limits.idempotency_keys),
     )
 
 
@@ -370,20 +443,6 @@ def _new_desk(
         )
     except (KeyFileError, settings.SettingsError, OSError) as error:
         raise HubError(str(error)) from error
-
-
-def _new_reservations(
-    config: HubConfig, store: Store, directory: Directory, calendars: Calendars
-) -> Reservations:
-    limits = config.limits
-    return Reservations(
-        store,
-        machines=directory,
-        hours=calendars,
-        now_ms=now_ms,
-        random80=lambda: secrets.randbits(80),
-        bounds=Bounds(limits.open_holds, limits.idempotency_keys),
-    )
 
 
 def _new_jobs(store: Store, state: State, historian: Historian) -> Jobs:

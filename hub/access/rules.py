@@ -143,6 +143,9 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("POST", f"{_MACHINE}/return"): OWNER,
     ("POST", f"{_MACHINE}/move"): OWNER,
     ("DELETE", _MACHINE): OWNER,
+    # Sums in which no site can be found.
+    ("GET", "/api/v1/regions"): REGION,
+    ("GET", "/api/v1/regions/{code}/summary"): REGION,
     # Free capacity: what a view does not show is not searched.
     ("GET", f"{_MACHINE}/capacity"): SEEN.reading(Group.CAPACITY_CALENDAR),
     ("POST", "/api/v1/capacity/search"): KNOWN.reading(Group.CAPACITY_CALENDAR, Group.CAPABILITY),

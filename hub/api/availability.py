@@ -22,11 +22,12 @@ from starlette.types import Scope
 
 from gateway.model import Connectivity, State
 from hub.access import EVERYTHING, View
-from hub.access.masks import all_shown, place, shows_free
+from hub.access.masks import all_shown, place
 from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import RefusalError, documented
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
+from hub.coordination.transport import distance_km
 from hub.live import LiveMachine
 from hub.registry import Registry
 from hub.stream import to_json
@@ -37,8 +38,13 @@ FRESH_MS: Final = 100
 ENCODED_MAX_MS: Final = 1000
 """A list is encoded anew after this long even if nothing changed: validity ends by the clock."""
 CACHED_QUERIES_MAX: Final = 256
-EARTH_RADIUS_KM: Final = 6371.0088
-"""Mean radius (IUGG)."""
+
+
+class FreeHours(BaseModel):
+    """Free unit-hours of the next 24 hours and of the next seven days."""
+
+    h24: float
+    d7: float
 
 
 class Item(BaseModel):
@@ -55,6 +61,12 @@ class Item(BaseModel):
     connectivity: Connectivity
     free_now: bool | None
     """Null when the owner does not show it."""
+    next_free_at: str | None
+    """When it will be free; null for one that is free now, or when nobody knows."""
+    free_hours: FreeHours | None
+    """Null where nobody has told working hours, or the owner does not show them."""
+    confidence: float | None
+    """In `next_free_at` and `free_hours`: an order of trust from 0 to 1."""
     read_at: str | None
     valid_until: str | None
 
@@ -145,7 +157,8 @@ def routes(context: Context) -> APIRouter:
     ) -> Response:
         """Live state of every machine: what it does, since when, whether it is free now.
 
-        `free_now` means online and idle; it is never true of a machine whose data is stale.
+        `free_now` means online, idle, not booked and not closed; it is never true of a machine
+        whose data is stale.
         """
         del if_none_match  # Documents the header; it may come more than once.
         wanted = Filter(
@@ -240,14 +253,6 @@ def _within(
             yield machine
 
 
-def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Great-circle distance of two points in degrees, by the haversine formula."""
-    lat_a, lon_a, lat_b, lon_b = map(math.radians, (*a, *b))
-    half = math.sin((lat_b - lat_a) / 2) ** 2
-    half += math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
-    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(half)))
-
-
 def encode(told: dict[str, Any], now_ms: int, version: int) -> Encoded:
     """Write the answer; the tag covers everything but `as_of`."""
     content = to_json(told)
@@ -258,6 +263,11 @@ def encode(told: dict[str, Any], now_ms: int, version: int) -> Encoded:
 
 def item(context: Context, machine: LiveMachine, view: View, now_ms: int) -> dict[str, Any]:
     """Write one machine, as it may be shown, at `now_ms`."""
+    whole = machine
+    if not view.everything:
+        # Who may not see what a machine does may still see that it is free: ask the whole machine.
+        whole = context.live.machine(machine.site, machine.machine) or machine
+    free = context.capacity.board.free(whole, view, now_ms)
     return {
         "site": machine.site,
         "machine": machine.machine,
@@ -268,20 +278,13 @@ def item(context: Context, machine: LiveMachine, view: View, now_ms: int) -> dic
         "since": maybe_rfc3339(machine.since_ms),
         "reason": machine.reason or None,
         "connectivity": machine.connectivity(now_ms).value,
-        "free_now": _free_now(context, machine, view, now_ms),
+        "free_now": free.now,
+        "next_free_at": maybe_rfc3339(free.next_ms),
+        "free_hours": None if free.d7 is None else {"h24": free.h24, "d7": free.d7},
+        "confidence": free.confidence,
         "read_at": maybe_rfc3339(machine.read_at_ms),
         "valid_until": maybe_rfc3339(machine.valid_until_ms),
     }
-
-
-def _free_now(context: Context, machine: LiveMachine, view: View, now_ms: int) -> bool | None:
-    if view.everything:
-        return machine.free_now(now_ms)
-    if not shows_free(view, machine.site):
-        return None
-    # Who may not see what a machine does may still see that it is free: ask the machine itself.
-    whole = context.live.machine(machine.site, machine.machine)
-    return whole is not None and whole.free_now(now_ms)
 
 
 def names_tag(conditions: list[str], etag: str) -> bool:

@@ -9,7 +9,9 @@ from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
+from hub.coordination.free_capacity import FreeCapacity
 from hub.coordination.jobs import Jobs
+from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
@@ -35,9 +37,11 @@ class Context:
     access: Access
     directory: Directory
     directory_changes: DirectoryChanges
-    calendars: Calendars
-    reservations: Reservations
+    regions: Regions
     events: Events
     jobs: Jobs
     alarm_book: AlarmBook
     subscriptions: Subscriptions
+    calendars: Calendars
+    reservations: Reservations
+    capacity: FreeCapacity

@@ -6,8 +6,10 @@ reads gets what was made last, at the price of looking into a dictionary.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from hub.access import Group, Level, View
+from hub.access.masks import shows_free
 from hub.coordination.capacity import Present, Release, spans_from, tally
 from hub.coordination.directory import Directory
 from hub.coordination.experience import Experience
@@ -49,6 +51,17 @@ NOTHING_KNOWN: Final = Outlook((0, 1 << 62), None, None, None, None)
 """Of a machine that no calendar, booking or directory knows: only its live state counts."""
 
 
+class Free(NamedTuple):
+    """What one viewer is told of a machine's free capacity. None: nobody knows, or not shown."""
+
+    now: bool | None = None
+    next_ms: int | None = None
+    """When it will be free; None also for one that is free now."""
+    h24: float | None = None
+    d7: float | None = None
+    confidence: float | None = None
+
+
 class Board:
     """The outlook of every machine. One thread calls `refresh`, any thread asks."""
 
@@ -70,6 +83,7 @@ class Board:
         self._now_ms = now_ms
         self._outlooks: dict[Key, Outlook] = {}
         self._made_of: dict[Key, tuple[object, ...]] = {}
+        self._versions: dict[Key, int] = {}
         self.version = 0
         """Grows when any outlook changes."""
 
@@ -77,9 +91,29 @@ class Board:
         """Give the outlook of a machine."""
         return self._outlooks.get((site, machine), NOTHING_KNOWN)
 
-    def free_now(self, machine: LiveMachine, now_ms: int) -> bool:
-        """Tell whether a machine could take work now: alive, idle, open and not booked."""
-        return machine.free_now(now_ms) and self.of(machine.site, machine.machine).usable_at(now_ms)
+    def changed_since(self, version: int) -> list[Key]:
+        """Name the machines whose outlook changed after a version."""
+        return [key for key, changed in list(self._versions.items()) if changed > version]
+
+    def free(self, machine: LiveMachine, view: View, now_ms: int) -> Free:
+        """Tell a viewer how free a machine is; `machine` is all of it, not what the viewer sees.
+
+        Free now is one that is alive, idle, open and not booked. Who is shown what it does and not
+        when it is free is told whether it is idle: bookings are none of his business.
+        """
+        site = machine.site
+        if not view.everything and not shows_free(view, site):
+            return Free()
+        free_now = machine.free_now(now_ms)
+        if not view.everything and view.level(site, Group.CAPACITY_CALENDAR) < Level.FULL:
+            return Free(free_now)
+        ahead = self.of(site, machine.machine)
+        free_now = free_now and ahead.usable_at(now_ms)
+        next_ms = None if free_now else ahead.next_free_ms
+        confidence = ahead.confidence
+        if not view.everything and view.level(site, Group.STATUS) < Level.FULL:
+            confidence = None  # It would tell what the machine is doing.
+        return Free(free_now, next_ms, ahead.h24, ahead.d7, confidence)
 
     def refresh(self) -> None:
         """Make anew what the clock or a change has made old; look a little into the past, too."""
@@ -102,11 +136,19 @@ class Board:
                 continue
             fresh[key] = outlook(page, present, release, now_ms)
             made_of[key] = basis
-        changed = fresh != self._outlooks
-        self._outlooks, self._made_of = fresh, made_of
-        if changed:
-            self.version += 1
+        self._take(fresh)
+        self._made_of = made_of
         self._experience.turn(entries, down)
+
+    def _take(self, fresh: dict[Key, Outlook]) -> None:
+        before = self._outlooks
+        changed = [key for key, each in fresh.items() if before.get(key) != each]
+        gone = before.keys() - fresh.keys()
+        self._outlooks = fresh
+        if changed or gone:
+            version = self.version + 1
+            self._versions.update(dict.fromkeys((*changed, *gone), version))
+            self.version = version
 
 
 def outlook(page: Page, present: Present, release: Release, now_ms: int) -> Outlook:

@@ -8,7 +8,7 @@ the calendar, the bookings or the day is another one.
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from hub.coordination.capacity import Open, Stretch, Taken, stretches
@@ -72,6 +72,10 @@ class Bookings(Protocol):
         """Grows with every change of any reservation."""
         ...
 
+    def taken(self, site: str, machine: str) -> object:
+        """Give the very same object until anything booked of a machine changes."""
+        ...
+
     def busy(self, site: str, machine: str, from_ms: int, to_ms: int) -> Sequence[Busy]:
         """Give what takes capacity of a machine within a span, unexpired holds too."""
         ...
@@ -93,9 +97,16 @@ class Page:
     taken: tuple[Taken, ...]
     number: int = 0
     """No two pages of a ledger share one: a page is made anew when anything in it changed."""
-    made_of: tuple[int, int, int] = (0, 0, 0)
+    made_of: tuple[int, int] = (0, 0)
+    """Versions of the calendars and the directory."""
+    booked: object = None
+    """What `Bookings.taken` gave."""
     _free: dict[tuple[int, bool, bool], list[Interval]] = field(default_factory=dict)
     _stretches: list[Stretch] | None = None
+
+    def rebooked(self, taken: tuple[Taken, ...], booked: object) -> "Page":
+        """Give the same hours with other bookings."""
+        return replace(self, taken=taken, booked=booked, _free={}, _stretches=None)
 
     def free(self, units: int, *, alone: bool = False, unscheduled: bool = False) -> list[Interval]:
         """Give when `units` are free at once.
@@ -164,28 +175,26 @@ class Ledger:
 
     def page(self, entry: MachineEntry) -> Page:
         """Give the page of a machine, made anew when anything behind it changed."""
-        key, now_ms = (entry.site, entry.machine), self._now_ms()
-        from_ms = now_ms // DAY_MS * DAY_MS
-        made_of = (self._hours.version, self._directory.version, self._bookings.version)
+        key = (entry.site, entry.machine)
+        from_ms = self._now_ms() // DAY_MS * DAY_MS
+        made_of = (self._hours.version, self._directory.version)
+        booked = self._bookings.taken(*key)
         held = self._pages.get(key)
-        if held is not None and held.from_ms == from_ms:
-            if held.made_of == made_of:
+        if held is not None and held.from_ms == from_ms and held.made_of == made_of:
+            if held.booked is booked:
                 return held
-            if held.made_of[:2] == made_of[:2]:
-                taken = self._taken(entry, from_ms, held.to_ms)
-                if taken == held.taken:
-                    held.made_of = made_of
-                    return held
-        page = self._made(entry, from_ms, from_ms + HORIZON_MS, made_of)
+            page = held.rebooked(self._taken(entry, from_ms, held.to_ms), booked)
+            page.number = next(self._numbers)
+        else:
+            page = self._made(entry, from_ms, from_ms + HORIZON_MS)
+            page.made_of, page.booked = made_of, booked
         with self._lock:
             if len(self._pages) >= KEPT_MAX:
                 self._pages.clear()  # More machines than any hub has: begin again.
             self._pages[key] = page
         return page
 
-    def _made(
-        self, entry: MachineEntry, from_ms: int, to_ms: int, made_of: tuple[int, int, int]
-    ) -> Page:
+    def _made(self, entry: MachineEntry, from_ms: int, to_ms: int) -> Page:
         told = list(self._hours.windows(entry.site, entry.machine, from_ms, to_ms))
         working = [w for w in told if w.kind == "working"]
         return Page(
@@ -198,7 +207,6 @@ class Ledger:
             attended=tuple(normalized((w.start_ms, w.end_ms) for w in working if w.attended)),
             taken=self._taken(entry, from_ms, to_ms),
             number=next(self._numbers),
-            made_of=made_of,
         )
 
     def _taken(self, entry: MachineEntry, from_ms: int, to_ms: int) -> tuple[Taken, ...]:

@@ -59,6 +59,10 @@ class Occupancy:
         with self._lock:
             return list(self._taken)
 
+    def taken(self, site: str, machine: str) -> tuple[Taken, ...]:
+        """Give what is booked of a machine: the very same object until that changes."""
+        return self._taken.get((site, machine), ())
+
     def busy(self, site: str, machine: str, from_ms: int, to_ms: int, now_ms: int) -> list[Busy]:
         """Give what is booked of a machine and touches [from_ms, to_ms), by its start.
 

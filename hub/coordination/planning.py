@@ -18,11 +18,14 @@ from hub.coordination.ranking import Criteria, Weights, rank
 from hub.coordination.transport import Leg, Place, Roads, energy_kwh
 
 BEAM: Final = 20
-FOLLOWED: Final = 40
-"""So many machines are tried after each partial chain: the ones that could be done first."""
+FOLLOWED: Final = 20
+"""So many machines are tried after each partial chain: could be done first, journey included."""
+FORESEEN: Final = 60
+"""They are chosen among so many: the ones that could be done first, and the nearest."""
 SHARED_AMONG: Final = 40
 """A lot is shared out among so many machines at most: the ones that could make it all first."""
 _RESOLUTION_MS: Final = 60_000
+_NEVER_MS: Final = 1 << 62
 _WAITED_MS: Final = 7 * 86_400_000
 """No journey waits longer than this for its pick-up."""
 
@@ -212,49 +215,69 @@ class Planner:
     def plan(self, candidates: Sequence[Sequence[Candidate]]) -> list[Chain]:
         """Find chains that are done in time; one list of candidates for each step."""
         beam = [Chain()]
-        for number, (step, able) in enumerate(zip(self._order.steps, candidates, strict=True)):
-            last = number == len(candidates) - 1
+        for number, (step, able_) in enumerate(zip(self._order.steps, candidates, strict=True)):
+            able = self._foreseen(beam, number, step, able_) if number else able_
             found = [
-                chain
-                for at, before in enumerate(beam)
-                for chain in self._continued(before, number, step, able, told=at == 0)
+                chain for before in beam for chain in self._continued(before, number, step, able)
             ]
-            beam = found if last else self._best(found)
+            beam = found if number == len(candidates) - 1 else self._best(found)
         return self._in_time(beam)
 
     # -- one step ----------------------------------------------------------------------------
 
     def _continued(
-        self, before: Chain, number: int, step: Step, able: Sequence[Candidate], *, told: bool
+        self, before: Chain, number: int, step: Step, able: Sequence[Candidate]
     ) -> list[Chain]:
-        """Give every way of going on with a step; `told` notes who was refused."""
-        singles: list[tuple[Lot, Chain]] = []
-        for candidate in self._worth_trying(before, step, able):
+        """Give every way of going on with a step."""
+        chains: list[Chain] = []
+        for candidate in self._worth_trying(before, able):
             ready_ms = self._ready_ms(before, step, candidate)
             lot = attempt(step, candidate, step.quantity, ready_ms)
             if isinstance(lot, Lot):
-                singles.append((lot, self._with(before, step, [lot])))
-            elif told:
+                chains.append(self._with(before, step, [lot]))
+            elif not number:
                 self.refused.append((number, candidate, lot))
-        chains = [chain for _, chain in singles]
         if step.splittable and step.max_lots > 1:
             chains += [self._with(before, step, lots) for lots in self._shared(before, step, able)]
         return chains
 
-    def _worth_trying(
-        self, before: Chain, step: Step, able: Sequence[Candidate]
-    ) -> Sequence[Candidate]:
-        """Choose whom to try: all in the first step, later who is free first after a journey."""
-        if not before.stages:
-            return able
-        bound = []
+    def _foreseen(
+        self, beam: Sequence[Chain], number: int, step: Step, able: Sequence[Candidate]
+    ) -> list[Candidate]:
+        """Choose who may follow any of the partial chains; who never could is refused."""
+        ready_ms = min((chain.end_of_work_ms for chain in beam), default=self._order.earliest_ms)
+        ends: list[tuple[int, str, Candidate]] = []
         for candidate in able:
-            lot = attempt(step, candidate, step.quantity, before.end_of_work_ms)
-            end_ms = lot.promise.end_p90_ms if isinstance(lot, Lot) else None
-            if end_ms is not None:
-                bound.append((end_ms + self._way_ms(before, candidate), candidate.name, candidate))
-        bound.sort(key=lambda each: each[:2])
-        return [candidate for _, _, candidate in bound[:FOLLOWED]]
+            lot = attempt(step, candidate, step.quantity, ready_ms)
+            if isinstance(lot, Lot):
+                ends.append((lot.promise.end_p90_ms, candidate.name, candidate))
+            elif step.splittable and step.max_lots > 1:
+                ends.append((_NEVER_MS, candidate.name, candidate))
+            else:
+                self.refused.append((number, candidate, lot))
+        ends.sort(key=lambda each: each[:2])
+        soon = [candidate for _, _, candidate in ends[: FORESEEN // 2]]
+        rest = [candidate for _, _, candidate in ends[FORESEEN // 2 :]]
+        rest.sort(key=lambda candidate: (self._km_from(beam, candidate), candidate.name))
+        return soon + rest[: FORESEEN - len(soon)]
+
+    def _km_from(self, beam: Sequence[Chain], candidate: Candidate) -> float:
+        """Tell how far the goods must go to a machine, from the best chain and then home."""
+        here = candidate.place
+        places = [lot.candidate.place for chain in beam[:1] for lot in chain.stages[-1].lots]
+        ways = [self._roads.road_km(each, here) for each in places if each and here]
+        home = self._km(candidate) if self._order.deliver_to is not None else 0.0
+        return max(ways, default=float("inf")) + home
+
+    def _worth_trying(self, before: Chain, able: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Choose whom to try: all in the first step, later the first of those foreseen."""
+        if not before.stages or len(able) <= FOLLOWED:
+            return able
+        soon = able[: FOLLOWED // 2]
+        near = sorted(
+            able[FOLLOWED // 2 :], key=lambda each: (self._way_ms(before, each), each.name)
+        )
+        return [*soon, *near[: FOLLOWED - len(soon)]]
 
     def _way_ms(self, before: Chain, candidate: Candidate) -> int:
         places = [lot.candidate.place for lot in before.stages[-1].lots]

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -23,6 +23,8 @@ LOAD_PERCENT_MIN: Final = 10.0
 """The method's formula is not used below this load."""
 _HOUR_MS: Final = 3_600_000
 _MINUTE_MS: Final = 60_000
+_DAYS_WAITED: Final = 15
+_DAYS_KEPT: Final = 10_000
 _FOLDER: Final = Path(__file__).parent
 
 
@@ -122,6 +124,7 @@ class Roads:
             time.fromisoformat(pick_up["start"]),
             time.fromisoformat(pick_up["end"]),
         )
+        self._days: dict[tuple[int, tzinfo], tuple[int, int]] = {}
         words = ("vehicle", "payload_kg", "fuel", "load_percent")
         self._vehicles = sorted(
             (Vehicle(*(each[word] for word in words)) for each in told["vehicles"]),
@@ -156,18 +159,27 @@ class Roads:
 
     def pick_up_ms(self, ready_ms: int, zone: tzinfo) -> int:
         """Tell when goods that are ready are fetched at the earliest."""
-        ready = datetime.fromtimestamp(ready_ms / 1000, zone)
-        for days in range(15):
-            day = ready.date() + timedelta(days=days)
-            if day.weekday() not in self._pick_up.weekdays:
-                continue
-            opens, closes = (
-                round(datetime.combine(day, at, zone).timestamp() * 1000)
-                for at in (self._pick_up.start, self._pick_up.end)
-            )
-            if ready_ms <= closes:
-                return max(ready_ms, opens)
+        first = datetime.fromtimestamp(ready_ms / 1000, zone).date().toordinal()
+        for day in range(first, first + _DAYS_WAITED):
+            opens_ms, closes_ms = self._opened(day, zone)
+            if opens_ms <= closes_ms and ready_ms <= closes_ms:
+                return max(ready_ms, opens_ms)
         return ready_ms  # No weekday at all is told: then goods are fetched at any time.
+
+    def _opened(self, day: int, zone: tzinfo) -> tuple[int, int]:
+        """Tell when goods change hands on a day; closed before it opens when they do not."""
+        known = self._days.get((day, zone))
+        if known is None:
+            date_ = date.fromordinal(day)
+            known = (1, 0)
+            if date_.weekday() in self._pick_up.weekdays:
+                hours = (self._pick_up.start, self._pick_up.end)
+                opens, closes = (datetime.combine(date_, at, zone).timestamp() for at in hours)
+                known = (round(opens * 1000), round(closes * 1000))
+            if len(self._days) >= _DAYS_KEPT:
+                self._days.clear()
+            self._days[day, zone] = known
+        return known
 
     def emission(self, km: float | None, mass_kg: float | None) -> Emission:
         """Reckon the CO2 of a journey."""

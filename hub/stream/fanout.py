@@ -16,9 +16,10 @@ from typing import Any, Final, NamedTuple, Self
 from gateway.model import State
 from hub.access import EVERYTHING, View
 from hub.access.masks import shown, visible_signals
+from hub.coordination.board import Board, Free
 from hub.live import Live, LiveMachine
 from hub.stream.frames import Frame, frame, joined
-from hub.stream.rows import COLUMNS, Key, Row, Rows, must_resend, signal_row
+from hub.stream.rows import COLUMNS, NOT_TOLD, Key, Row, Rows, must_resend, signal_row
 
 TICK_MS: Final = 250
 HEARTBEAT_MS: Final = 1000
@@ -90,10 +91,12 @@ class Viewer:
 class _Seen:
     """The rows of all machines as one view shows them, kept up as little as possible."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, board: Board | None) -> None:
         self.view = view
         self.rows = Rows()
         self.version = -1
+        self.board_version = 0
+        self._board = board
         self.channels = 0
 
     def refresh(self, live: Live, now_ms: int) -> None:
@@ -102,9 +105,16 @@ class _Seen:
         if version != self.version:
             self._take(live.changed_since(self.version), now_ms)
             self.version = version
-        for key in self.rows.expired(now_ms):
+        for key in (*self.rows.expired(now_ms), *self._freed()):
             if (machine := live.machine(*key)) is not None:
                 self._take([machine], now_ms)
+
+    def _freed(self) -> list[Key]:
+        """Name the machines of which it is now known otherwise when they are free."""
+        if self._board is None or self._board.version == self.board_version:
+            return []
+        since, self.board_version = self.board_version, self._board.version
+        return self._board.changed_since(since)
 
     def signals(self, live: Live, scope: Scope) -> dict[str, Row]:
         """Give the signals of a machine's scope, as far as they are shown."""
@@ -117,8 +127,13 @@ class _Seen:
         return {name: signal_row(signal) for name, signal in found.items()}
 
     def _take(self, machines: Iterable[LiveMachine], now_ms: int) -> None:
-        seen = (shown(machine, self.view) for machine in machines)
-        self.rows.refresh([machine for machine in seen if machine is not None], now_ms)
+        seen = ((shown(machine, self.view), machine) for machine in machines)
+        self.rows.refresh(
+            [(part, self._free(whole, now_ms)) for part, whole in seen if part is not None], now_ms
+        )
+
+    def _free(self, machine: LiveMachine, now_ms: int) -> Free:
+        return NOT_TOLD if self._board is None else self._board.free(machine, self.view, now_ms)
 
 
 class _Channel:
@@ -217,10 +232,13 @@ class LiveStream:
         live: Live,
         *,
         now_ms: Callable[[], int],
+        board: Board | None = None,
         build: str | None = None,
         boot: str | None = None,
     ) -> None:
+        """Without a `board` nothing is told of free capacity."""
         self._live = live
+        self._board = board
         self._now_ms = now_ms
         self._build = build
         self._boot = boot or secrets.token_hex(4)
@@ -307,7 +325,7 @@ class LiveStream:
         if seen is None:
             if not view.everything and len(self._seen) >= VIEWS_MAX:
                 raise TooManyScopesError(f"{VIEWS_MAX} views are followed on this hub already")
-            seen = self._seen[view.fingerprint] = _Seen(view)
+            seen = self._seen[view.fingerprint] = _Seen(view, self._board)
         return seen
 
     def _close(self, channel: _Channel) -> None:

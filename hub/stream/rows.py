@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gateway.model import Quality, Reason, State
+from hub.coordination.board import Free
 from hub.live import LiveMachine, SignalValue
 
 COLUMNS: Final = (
@@ -20,6 +21,10 @@ COLUMNS: Final = (
     "valid_until",
     "parts",
     "agent_online",
+    "free_now",
+    "next_free",
+    "free_h24",
+    "free_d7",
     "read_at",
 )
 _LAST_STATE: Final = COLUMNS.index("last_state")
@@ -28,12 +33,15 @@ _READ_AT: Final = COLUMNS.index("read_at")
 RENEW_MS: Final = 10_000
 """A row goes out again this long before what was sent of it loses its validity."""
 
+NOT_TOLD: Final = Free()
 Key = tuple[str, str]
 Row = tuple[object, ...]
 _QUALITY: Final = {Quality.GOOD: "good", Quality.UNCERTAIN: "uncertain", Quality.BAD: "bad"}
 
 
-def machine_row(machine: LiveMachine, now_ms: int, before: Row | None = None) -> Row:
+def machine_row(
+    machine: LiveMachine, now_ms: int, before: Row | None = None, free: Free = NOT_TOLD
+) -> Row:
     """Write a machine as it may be shown at `now_ms`, without its position.
 
     `before` is the machine's former row: it remembers the last state that was known, for an agent
@@ -55,6 +63,10 @@ def machine_row(machine: LiveMachine, now_ms: int, before: Row | None = None) ->
         machine.valid_until_ms,
         machine.parts_good,
         machine.agent_online is True,
+        free.now,
+        free.next_ms,
+        free.h24,
+        free.d7,
         machine.read_at_ms,
     )
 
@@ -90,11 +102,11 @@ class Rows:
         self._rows: dict[Key, Row] = {}
         self._expires: dict[Key, int] = {}
 
-    def refresh(self, machines: Iterable[LiveMachine], now_ms: int) -> None:
-        """Take over machines that changed."""
-        for machine in machines:
+    def refresh(self, machines: Iterable[tuple[LiveMachine, Free]], now_ms: int) -> None:
+        """Take over machines that changed, as they may be shown, with how free they are."""
+        for machine, free in machines:
             key = (machine.site, machine.machine)
-            self._rows[key] = machine_row(machine, now_ms, self._rows.get(key))
+            self._rows[key] = machine_row(machine, now_ms, self._rows.get(key), free)
             self._expires.pop(key, None)
             until_ms = machine.shown_until_ms(now_ms)
             if until_ms is not None:

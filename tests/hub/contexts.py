@@ -4,7 +4,7 @@ import itertools
 from functools import partial
 from random import Random
 
-from hub.access import Access, Passwords
+from hub.access import EVERYTHING, Access, Passwords
 from hub.api import Context
 from hub.coordination.alarm_book import AlarmBook
 from hub.coordination.axes import hours_at
@@ -12,7 +12,10 @@ from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
+from hub.coordination.free_capacity import open_free_capacity
 from hub.coordination.jobs import Jobs
+from hub.coordination.offers import OfferBook
+from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
 from hub.coordination.taxonomy import load_taxonomy
 from hub.live import Alarms, Counters
@@ -39,21 +42,38 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     parts |= others
     directory = Directory(registry, load_taxonomy())
     parts.setdefault("directory", directory)
+    parts["access"].sharing.follow(
+        lambda: {told.site: told.groups for told in directory.sites() if told.groups},
+        lambda: directory.version,
+    )
     changes = DirectoryChanges(
         store, parts["directory"], registry, historian=historian, now_ms=now_ms
     )
     parts.setdefault("directory_changes", changes)
+    regions = Regions(
+        store,
+        parts["directory"],
+        view_of=lambda _: EVERYTHING,
+        state_of=lambda *_: "running",
+        free_h=lambda *_: 10.0,
+        hours_of=lambda *_: None,
+        now_ms=now_ms,
+    )
+    parts.setdefault("regions", regions)
+    numbers = Random(7)
     calendars = Calendars(store, parts["directory"], now_ms=now_ms)
     parts.setdefault("calendars", calendars)
     live.keep_hours(partial(hours_at, parts["calendars"]))
     parts["calendars"].follow(live.hours_changed)
-    numbers = Random(7)
+    offers = OfferBook(now_ms=now_ms, new_id=lambda: f"offer{numbers.getrandbits(64):x}")
     reservations = Reservations(
         store,
         machines=parts["directory"],
         hours=parts["calendars"],
         now_ms=now_ms,
         random80=lambda: numbers.getrandbits(80),
+        offers=offers,
+        alternatives=lambda steps, view: capacity.instead(steps, view),  # noqa: PLW0108 (made below)
     )
     parts.setdefault("reservations", reservations)
     parts.setdefault("events", Events(store, now_ms=now_ms))
@@ -62,8 +82,20 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     rules = AlarmRules()
     book = AlarmBook(store, parts["alarms"], live=live, rules=rules, now_ms=now_ms)
     parts.setdefault("alarm_book", book)
+    capacity = open_free_capacity(
+        store=store,
+        directory=parts["directory"],
+        calendars=parts["calendars"],
+        reservations=parts["reservations"],
+        jobs=parts["jobs"],
+        live=live,
+        historian=historian,
+        offers=offers,
+        now_ms=now_ms,
+    )
+    parts.setdefault("capacity", capacity)
     if "stream" not in parts:
-        parts["stream"] = LiveStream(live, now_ms=now_ms)
+        parts["stream"] = LiveStream(live, now_ms=now_ms, board=parts["capacity"].board)
     return Context(**parts)
 
 
