@@ -20,6 +20,7 @@ MODULES: Final = (
     "api",
     "stream",
     "isolation",
+    "modbus",
     "agent",
     "ingest",
 )
@@ -36,6 +37,9 @@ BARS: Final = {
     "stream_1000_cpu_percent": ("<=", 10),
     "stream_1000_rss_mib": ("<=", 200),
     "isolation_worst_gap_s": ("<=", 1.1),
+    "modbus_cpu_us_per_signal": ("<=", 3.0),
+    "modbus_cpu_ratio_to_bare": ("<=", 4.0),
+    "modbus_kib_per_machine": ("<=", 100),
     "agent_opcua_rss_mib": ("<=", 200),
     "agent_first_value_s": ("<=", 1.5),
 }
