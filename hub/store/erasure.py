@@ -8,7 +8,7 @@ not what they told.
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
 
 from hub.store.tables import metadata
 from hub.store.transaction import Tx
@@ -29,6 +29,8 @@ def erase(tx: Tx, site: str, machine: str | None) -> int:
         gone += tx.connection.execute(delete(table).where(here)).rowcount
     events = metadata.tables[BLANKED]
     here = _is(events, site, machine)
+    gone += _drop_by_event(tx, select(events.c.seq).where(here))
+    gone += _drop_by_subject(tx, site, machine)
     blank = {"subject": "", "data": "{}", "machine": None}
     tx.connection.execute(update(events).where(here).values(**blank))
     _forget_old_ids(tx, site, machine)
@@ -74,6 +76,28 @@ def _forget_old_ids(tx: Tx, site: str, machine: str | None) -> None:
         led = and_(led, old.c.to_machine == machine)
     tx.connection.execute(delete(old).where(led))
     tx.connection.execute(delete(old).where(_is(old, site, machine)))
+
+
+def _drop_by_event(tx: Tx, told: Select[tuple[int]]) -> int:
+    """Delete messages that could not be delivered and tell of these events."""
+    letters = metadata.tables.get("webhook_dead_letter")
+    if letters is None:
+        return 0
+    return tx.connection.execute(delete(letters).where(letters.c.seq.in_(told))).rowcount
+
+
+def _drop_by_subject(tx: Tx, site: str, machine: str | None) -> int:
+    """Delete alarms: their subjects are ``site``, ``site/machine`` or ``site/agent``."""
+    alarms = metadata.tables.get("alarm")
+    if alarms is None:
+        return 0
+    exact = alarms.c.subject == (site if machine is None else f"{site}/{machine}")
+    here = (
+        exact
+        if machine is not None
+        else or_(exact, alarms.c.subject.startswith(f"{site}/", autoescape=True))
+    )
+    return tx.connection.execute(delete(alarms).where(here)).rowcount
 
 
 def _drop_childless(tx: Tx, parent: str, key: str, child: str) -> int:
