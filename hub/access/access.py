@@ -45,6 +45,7 @@ class Access:
         broker: BrokerPlace | None = None,
         caller_per_s: float = CALLER_PER_S,
         address_per_s: float = ADDRESS_PER_S,
+        guesses_per_s: float = GUESSES_PER_S,
     ) -> None:
         self.is_open = is_open
         self.public_view = public_view
@@ -70,7 +71,11 @@ class Access:
         self.by_address = Buckets(
             rate_per_s=address_per_s, burst=address_per_s * BURST_S, now_ms=now_ms
         )
-        self.strict = Buckets(rate_per_s=GUESSES_PER_S, burst=GUESSES_AT_ONCE, now_ms=now_ms)
+        self.strict = Buckets(
+            rate_per_s=guesses_per_s,
+            burst=max(GUESSES_AT_ONCE, guesses_per_s),
+            now_ms=now_ms,
+        )
         """For routes where somebody could guess a secret."""
         self._guesses = BackOff(longest_s=GUESS_WAIT_S, now_ms=now_ms, free=GUESSES_FREE)
         self._stopping = threading.Event()

@@ -141,9 +141,9 @@ class View:
         """Tell how old data must be to be shown at a level; None when it never is."""
         if self.everything:
             return 0
-        ages = [grant.delay_s * 1000 for grant in self._grants.get(site, ())]
-        fit = (age for age in ages if _best(self._grants[site], group, age) >= wanted)
-        return min(fit, default=None)
+        grants = self._grants.get(site, ())
+        ages = {0, *(grant.delay_s * 1000 for grant in grants)}
+        return min((age for age in ages if _best(grants, group, age) >= wanted), default=None)
 
     @property
     def sites(self) -> frozenset[str]:
