@@ -1,5 +1,6 @@
 """Installs the independent implementations, pinned by hash, below build/."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -84,17 +85,74 @@ def node_and_npm():
     return str(node), [str(node), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
-@pytest.fixture(scope="session")
-def npm_payload():
-    """Ask npm's sparkplug-payload."""
+def npm_packages(name, pins):
+    """Install what a package.json and its lock say; return the program Node, and the folder."""
     node, npm = node_and_npm()
-    pins = ["package.json", "package-lock.json", ".npmrc"]
 
     def install(fresh):
         for pin in pins:
             shutil.copy(HERE / pin, fresh)
         run([*npm, "ci"], cwd=fresh)
 
-    folder = installed("npm", pins, install)
+    return node, installed(name, pins, install)
+
+
+@pytest.fixture(scope="session")
+def npm_payload():
+    """Ask npm's sparkplug-payload."""
+    node, folder = npm_packages("npm", ["package.json", "package-lock.json", ".npmrc"])
     program = [node, str(HERE / "peer_npm.cjs"), str(folder)]
     return lambda questions: ask(program, questions)
+
+
+class OtherServer:
+    """An OPC UA server of another make, in a process of its own."""
+
+    def __init__(self, program, log, wanted):
+        self._log = log.open("ab")
+        self._process = subprocess.Popen(
+            [*program, json.dumps(wanted)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+        )  # fmt: skip
+        self._log_file = log
+        self.port = self._answer()["port"]
+        self.url = f"opc.tcp://127.0.0.1:{self.port}/machine"
+
+    def order(self, **what):
+        """Have something done, and wait until it is."""
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        self._answer()
+
+    def _answer(self):
+        """Read the next line that is ours; the library writes what it likes between them."""
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.kill()
+        return pytest.fail(self._log_file.read_text()[-2000:])
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._log):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+@pytest.fixture
+def other_server(tmp_path):
+    """Start OPC UA servers of another make: a function of what they are to serve."""
+    pins = [f"opcua/{pin}" for pin in ("package.json", "package-lock.json", ".npmrc")]
+    node, folder = npm_packages("opcua", pins)
+    started = []
+
+    def start(**wanted):
+        wanted.setdefault("pki", str(tmp_path / "pki"))
+        program = [node, str(HERE / "opcua_server.cjs"), str(folder)]
+        started.append(OtherServer(program, tmp_path / "server.log", wanted))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()

@@ -383,54 +383,6 @@ async def test_a_server_that_nobody_trusted_is_not_talked_to_and_the_log_says_wh
         )
 
 
-async def test_a_renewed_certificate_is_refused_until_somebody_trusts_it(tmp_path, caplog):
-    pin_file = tmp_path / "pins" / "server.der"
-    opcua_security.pin(pin_file, await certificate_in(tmp_path / "old"))
-    more = {
-        "security": "Basic256Sha256",
-        "identity_dir": str(tmp_path / "agent"),
-        "server_certificate": str(pin_file),
-    }
-    async with served(ENCRYPTED, identity=tmp_path / "old") as (server, _):
-        port = server.bserver.port
-        running = reading(port, **more)
-        record = await running.__aenter__()
-        await record.until(lambda: record.good() == {"a": 1.5})
-    renewed = await certificate_in(tmp_path / "new")
-    async with served(ENCRYPTED, identity=tmp_path / "new", port=port):
-        await record.until(lambda: "another certificate than the one trusted" in caplog.text)
-        assert not record.good()
-        assert renewed.fingerprint in caplog.text
-        opcua_security.pin(pin_file, renewed)
-        await record.until(lambda: record.good() == {"a": 1.5})
-        await running.__aexit__(None, None, None)
-
-    refusals = [one for one in caplog.records if "another certificate" in one.getMessage()]
-    assert len(refusals) == 1, "a lasting refusal is said once"
-
-
-@pytest.mark.parametrize(
-    ("policy", "served_as"),
-    [
-        ("Basic256Sha256", ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt),
-        ("Aes128_Sha256_RsaOaep", ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt),
-        ("Aes256_Sha256_RsaPss", ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt),
-    ],
-)
-async def test_each_policy_that_is_safe_works(tmp_path, policy, served_as):
-    await certificate_in(tmp_path / "server")
-    async with (
-        served([served_as], identity=tmp_path / "server") as (server, _),
-        reading(
-            server.bserver.port,
-            security=policy,
-            identity_dir=str(tmp_path / "agent"),
-            server_certificate=str(tmp_path / "server" / "certificate.der"),
-        ) as record,
-    ):
-        await record.until(lambda: record.good() == {"a": 1.5})
-
-
 def test_of_several_processes_that_make_the_identity_the_first_one_counts(tmp_path):
     folder = tmp_path / "opcua" / "identity"
     made = opcua_security.make_identity(folder, "urn:machikoba:ota:line-1")
@@ -449,11 +401,6 @@ def test_the_certificate_of_the_agent_is_valid_although_its_clock_was_wrong(tmp_
     assert own.application_uri == "urn:machikoba:ota:line-1"
     assert own.valid_from == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     assert own.valid_until > dt.datetime(2045, 1, 1, tzinfo=dt.UTC)
-
-
-async def certificate_in(folder):
-    file, _ = await identity_in(folder, "urn:freeopcua:python:server")
-    return opcua_security.read_certificate(file.read_bytes())
 
 
 def secret_file(folder, text):
