@@ -5,9 +5,8 @@ from typing import Final
 from hub.coordination.calendars import Calendars
 from hub.coordination.experience import FinishedRun
 from hub.coordination.intervals import Interval, normalized
-from hub.store import Store
+from hub.store import Store, allocations
 from hub.store import jobs as job_rows
-from hub.store import reservations as reservation_rows
 
 READ_MAX: Final = 2000
 """Runs read of one machine; only the last ones count."""
@@ -43,7 +42,7 @@ class Past:
     def booked(self, site: str, machine: str, from_ms: int, to_ms: int) -> int:
         """Give the unit-milliseconds booked on a machine within a span, done or not."""
         with self._store.read() as tx:
-            found = reservation_rows.worked(tx, (site, machine), from_ms, to_ms)
+            found = allocations.allocated(tx, (site, machine), from_ms, to_ms)
         return sum(
             (min(end_ms, to_ms) - max(start_ms, from_ms)) * units
             for start_ms, end_ms, units in found
