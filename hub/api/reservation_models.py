@@ -26,7 +26,14 @@ from hub.coordination.booking import (
 )
 from hub.coordination.parties import booked_by
 from hub.coordination.refusals import ConflictError
-from hub.store.reservations import NAME_MAX, REASON_MAX, REFERENCE_MAX, Reservation, Step
+from hub.store.reservations import (
+    MACHINE_MAX,
+    REASON_MAX,
+    REFERENCE_MAX,
+    SITE_MAX,
+    Reservation,
+    Step,
+)
 
 YEARS: Final = (2000, 2100)
 TTL_S: Final = 900
@@ -48,7 +55,8 @@ def _in_reach(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_text), AfterValidator(_in_reach)]
-Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=PLAIN)]
+SiteName = Annotated[str, Field(min_length=1, max_length=SITE_MAX, pattern=PLAIN)]
+MachineName = Annotated[str, Field(min_length=1, max_length=MACHINE_MAX, pattern=PLAIN)]
 Units = Annotated[int, Field(strict=True, ge=1, le=UNITS_MAX)]
 Ttl = Annotated[int, Field(strict=True, ge=1, le=TTL_S_MAX)]
 
@@ -70,8 +78,8 @@ Segments = Annotated[list[SegmentIn], Field(min_length=1, max_length=SEGMENTS_MA
 class StepIn(_Strict):
     """Units of one machine over segments of time."""
 
-    site: Name
-    machine: Name
+    site: SiteName
+    machine: MachineName
     units: Units = 1
     segments: Segments
 
@@ -80,8 +88,8 @@ class HoldIn(_Strict):
     """What to hold: an offer of a search, one machine, or the steps of a chain."""
 
     offer_id: Annotated[str | None, Field(min_length=1, max_length=64, pattern=PLAIN)] = None
-    site: Name | None = None
-    machine: Name | None = None
+    site: SiteName | None = None
+    machine: MachineName | None = None
     segments: Segments | None = None
     units: Units = 1
     steps: Annotated[list[StepIn] | None, Field(min_length=1, max_length=STEPS_MAX)] = None

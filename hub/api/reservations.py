@@ -40,7 +40,14 @@ from hub.coordination.refusals import (
     TooManyError,
     UnknownError,
 )
-from hub.store.reservations import KEY_MAX, NAME_MAX, Reservation, Status, Wanted
+from hub.store.reservations import (
+    KEY_MAX,
+    MACHINE_MAX,
+    SITE_MAX,
+    Reservation,
+    Status,
+    Wanted,
+)
 from hub.stream import to_json
 
 LIMIT_MAX: Final = 500
@@ -101,8 +108,8 @@ def _reading(router: APIRouter, context: Context) -> None:
     def reservations(
         *,
         caller: CallerOf,
-        site: Annotated[str | None, Query(min_length=1, max_length=NAME_MAX)] = None,
-        machine: Annotated[str | None, Query(min_length=1, max_length=NAME_MAX)] = None,
+        site: Annotated[str | None, Query(min_length=1, max_length=SITE_MAX)] = None,
+        machine: Annotated[str | None, Query(min_length=1, max_length=MACHINE_MAX)] = None,
         status: Status | None = None,
         mine: bool = False,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 100,
@@ -138,8 +145,8 @@ def _reading(router: APIRouter, context: Context) -> None:
         responses=documented(404, 422),
     )
     def busy(
-        site: Annotated[str, Path(max_length=NAME_MAX)],
-        machine: Annotated[str, Path(max_length=NAME_MAX)],
+        site: Annotated[str, Path(max_length=SITE_MAX)],
+        machine: Annotated[str, Path(max_length=MACHINE_MAX)],
         view: ViewOf,
         start: Annotated[Moment, Query(alias="from")],
         end: Annotated[Moment, Query(alias="to")],

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hub.coordination.booking import by_clock
-from hub.coordination.occupancy import Key, Occupancy
+from hub.coordination.occupancy import Occupancy
 from hub.store import Store, Tx, events
 from hub.store import reservations as rows
 from hub.store.reservations import Reservation, Status
@@ -15,13 +15,13 @@ DUE_MAX = 500
 
 
 class Change:
-    """A write transaction that knows which machines it touched. `now_ms` is when it began."""
+    """A write transaction that knows what it changed. `now_ms` is when it began."""
 
     def __init__(self, tx: Tx, now_ms: int) -> None:
         self.tx = tx
         self.now_ms = now_ms
         self._before = rows.version(tx)
-        self._touched: set[Key] = set()
+        self._told: dict[str, Reservation] = {}
 
     def add(self, new: Reservation) -> None:
         """Insert a hold, and tell so."""
@@ -46,8 +46,8 @@ class Change:
 
     def tell(self, what: str, told: Reservation, more: Mapping[str, Any] | None = None) -> None:
         """Append one event for each step: what a site is told names no other site."""
+        self._told[told.id] = told
         for step in told.steps:
-            self._touched.add((step.site, step.machine))
             events.append(
                 self.tx,
                 type=f"reservation.{what}",
@@ -70,7 +70,7 @@ class Change:
         before, after = self._before, rows.version(self.tx)
         if after == before:
             return
-        changed = {key: rows.taken(self.tx, self.now_ms, machine=key) for key in self._touched}
+        changed = tuple(self._told.values())
         self.tx.after_commit(lambda: occupancy.follow(before, after, changed))
 
 

@@ -237,8 +237,8 @@ class Holding:
             capacity[key] = found.capacity
         short: list[Clash] = []
         for key, loads in wanted.items():
-            from_ms = min(start_ms for start_ms, _, _ in loads)
-            there = rows.taken(change.tx, change.now_ms, machine=key, ends_after_ms=from_ms)
+            span = (min(load[0] for load in loads), max(load[1] for load in loads))
+            there = rows.taken(change.tx, change.now_ms, key, span)
             taken = [(each.start_ms, each.end_ms, each.units) for each in there]
             spans = clashes(loads, taken, capacity[key])
             short += [Clash(*key, start_ms, end_ms) for start_ms, end_ms in spans]

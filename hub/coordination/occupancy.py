@@ -1,10 +1,10 @@
 """What is booked on every machine, in memory: a hundred bookings are read in microseconds."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from hub.store.reservations import Status, Taken
+from hub.store.reservations import OCCUPYING, Reservation, Status, Taken
 
 Key = tuple[str, str]
 
@@ -39,20 +39,28 @@ class Occupancy:
             self.version = version
             return True
 
-    def follow(self, before: int, after: int, changed: Mapping[Key, Sequence[Taken]]) -> None:
-        """Take over some machines, as they are after a commit that led from one version on.
+    def follow(self, before: int, after: int, changed: Iterable[Reservation]) -> None:
+        """Take over reservations as a commit has left them, which led from one version on.
 
         When another process changed something in between, this one reads everything again soon.
         """
         with self._lock:
             if self.version != before:
                 return
-            for key, found in changed.items():
-                if found:
-                    self._taken[key] = tuple(found)
-                else:
-                    self._taken.pop(key, None)
+            for reservation in changed:
+                self._put(reservation)
             self.version = after
+
+    def _put(self, reservation: Reservation) -> None:
+        fresh: dict[Key, list[Taken]] = {(s.site, s.machine): [] for s in reservation.steps}
+        if reservation.status in OCCUPYING:
+            for each in reservation.taken():
+                fresh[each.site, each.machine].append(each)
+        for key, own in fresh.items():
+            others = [t for t in self._taken.get(key, ()) if t.reservation != reservation.id]
+            self._taken[key] = tuple(sorted(others + own, key=_start))
+            if not self._taken[key]:
+                del self._taken[key]
 
     def machines(self) -> list[Key]:
         """Give the machines on which anything is booked."""
@@ -76,3 +84,7 @@ class Occupancy:
             if each.end_ms > from_ms and not lapsed:
                 found.append(Busy(each.start_ms, each.end_ms, each.units, each.status))
         return found
+
+
+def _start(taken: Taken) -> int:
+    return taken.start_ms

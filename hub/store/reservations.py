@@ -40,7 +40,9 @@ KEY_MAX: Final = 255
 REFERENCE_MAX: Final = 120
 REASON_MAX: Final = 200
 CALLER_MAX: Final = 200
-NAME_MAX: Final = 128
+SITE_MAX: Final = 128
+MACHINE_MAX: Final = 400
+"""Other people's machines may have long names."""
 PLACEHOLDERS: Final = 500
 """Values in one IN list; SQLite of old allows 999 in all."""
 
@@ -124,6 +126,15 @@ class Reservation:
                 return self.ends_ms
             case _:
                 return None
+
+    def taken(self) -> "list[Taken]":
+        """Give what it takes while it occupies, segment by segment."""
+        own = (self.id, self.status, self.hold_expires_ms)
+        return [
+            Taken(step.site, step.machine, start_ms, end_ms, step.units, *own)
+            for step in self.steps
+            for start_ms, end_ms in step.segments
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Write it as plain values."""
@@ -217,8 +228,8 @@ _step: Final = Table(
         primary_key=True,
     ),
     Column("place", Integer, primary_key=True, autoincrement=False),
-    Column("site", word(NAME_MAX), nullable=False),
-    Column("machine", word(NAME_MAX), nullable=False),
+    Column("site", word(SITE_MAX), nullable=False),
+    Column("machine", word(MACHINE_MAX), nullable=False),
     Column("units", Integer, nullable=False),
     Column("unscheduled", Boolean, nullable=False),
     Index("ix_reservation_step_site", "site", "machine", "reservation"),
@@ -236,8 +247,8 @@ _segment: Final = Table(
     Column("start_ms", Count, primary_key=True, autoincrement=False),
     Column("end_ms", Count, nullable=False),
     Column("units", Integer, nullable=False),
-    Column("site", word(NAME_MAX), nullable=False),
-    Column("machine", word(NAME_MAX), nullable=False),
+    Column("site", word(SITE_MAX), nullable=False),
+    Column("machine", word(MACHINE_MAX), nullable=False),
     CheckConstraint("start_ms < end_ms", name="forward"),
     CheckConstraint("units > 0", name="some"),
     Index("ix_reservation_segment_end_ms", "site", "machine", "end_ms"),
@@ -360,9 +371,16 @@ def open_holds(tx: Tx, caller: str) -> int:
 
 
 def taken(
-    tx: Tx, now_ms: int, *, machine: tuple[str, str] | None = None, ends_after_ms: int | None = None
+    tx: Tx,
+    now_ms: int,
+    machine: tuple[str, str] | None = None,
+    span: tuple[int, int] | None = None,
 ) -> list[Taken]:
-    """Give every segment that takes capacity now, of one machine or of all, by its start."""
+    """Give every segment that takes capacity now, by its start.
+
+    With `machine` only those of one machine, with `span` only those that touch [start, end).
+    """
+    runs_on = or_(reservation.c.status != Status.HELD.value, reservation.c.hold_expires_ms > now_ms)
     asked = (
         select(
             _segment.c.site,
@@ -375,36 +393,15 @@ def taken(
             reservation.c.hold_expires_ms,
         )
         .join(reservation, reservation.c.id == _segment.c.reservation)
-        .where(reservation.c.status.in_([status.value for status in OCCUPYING]))
-        .where(
-            or_(
-                reservation.c.status != Status.HELD.value,
-                reservation.c.hold_expires_ms > now_ms,
-            )
-        )
+        .where(reservation.c.status.in_([status.value for status in OCCUPYING]), runs_on)
         .order_by(_segment.c.start_ms)
     )
     if machine is not None:
         asked = asked.where(_segment.c.site == machine[0], _segment.c.machine == machine[1])
-    if ends_after_ms is not None:
-        asked = asked.where(_segment.c.end_ms > ends_after_ms)
+    if span is not None:
+        asked = asked.where(_segment.c.end_ms > span[0], _segment.c.start_ms < span[1])
     rows = tx.connection.execute(asked)
     return [Taken(*row[:6], Status(row[6]), row[7]) for row in rows]
-
-
-def worked(
-    tx: Tx, machine: tuple[str, str], from_ms: int, to_ms: int
-) -> list[tuple[int, int, int]]:
-    """Give start, end and units of what was booked of a machine in a span and not given back."""
-    kept = [Status.CONFIRMED.value, Status.RUNNING.value, Status.DONE.value]
-    asked = (
-        select(_segment.c.start_ms, _segment.c.end_ms, _segment.c.units)
-        .join(reservation, reservation.c.id == _segment.c.reservation)
-        .where(_segment.c.site == machine[0], _segment.c.machine == machine[1])
-        .where(_segment.c.end_ms > from_ms, _segment.c.start_ms < to_ms)
-        .where(reservation.c.status.in_(kept))
-    )
-    return [(row[0], row[1], row[2]) for row in tx.connection.execute(asked)]
 
 
 def standing(tx: Tx, machine: tuple[str, str], ends_after_ms: int) -> list[Reservation]:

@@ -1,7 +1,8 @@
 """Kill and cut at random, keep a ledger: `make chaos ARGS="--faults 200 --seed 7"`.
 
 Everything is real: processes, broker, disk, kill -9. With `--simulate SEEDS` the delivery protocol
-runs instead, over a simulated network and crashing journals.
+runs instead, over a simulated network and crashing journals. With `--bookings N` clients contend
+for the same machine hours while hubs are killed.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import duckdb
 
 from tests.brokers import wait_until
 from tests.gateway.delivery import simulation
+from tests.system import bookings
 from tests.system.ledger import settle_up, stored_steps
 from tests.system.plant import Plant
 
@@ -28,6 +30,7 @@ RECOVERY_S = 5.0
 CALM_S = 3.0
 """Between two faults: time for the next one to hit a running plant."""
 RESULT = Path("build/chaos.json")
+BOOKINGS = Path("build/chaos-bookings.json")
 
 
 class Chaos:
@@ -235,6 +238,17 @@ def simulate(seeds, start):
     return 1 if found.failures else 0
 
 
+def book(operations, seed, store):
+    """Let clients contend for machine hours; return the exit code."""
+    kills = max(2, operations // 5000)
+    with tempfile.TemporaryDirectory(prefix="bookings-") as place:
+        told = bookings.run(operations, store=store, seed=seed, kills=kills, folder=place)
+    BOOKINGS.parent.mkdir(exist_ok=True)
+    BOOKINGS.write_text(json.dumps(told, indent=2) + "\n")
+    sys.stdout.write(BOOKINGS.read_text())
+    return 0 if bookings.clean(told) else 1
+
+
 def main():
     parser = argparse.ArgumentParser(prog="make chaos ARGS=…", description=__doc__)
     parser.add_argument("--faults", type=int, default=40)
@@ -244,7 +258,13 @@ def main():
     parser.add_argument(
         "--simulate", type=int, metavar="SEEDS", help="simulate the delivery protocol instead"
     )
+    parser.add_argument(
+        "--bookings", type=int, metavar="OPERATIONS", help="book the same hours at once instead"
+    )
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     words = parser.parse_args()
+    if words.bookings:
+        return book(words.bookings, words.seed, words.store)
     if words.simulate:
         return simulate(words.simulate, words.seed)
     result = run(words.faults, words.seed, sites=words.sites, machines=words.machines)
