@@ -291,7 +291,8 @@ class Line:
         elif isinstance(outcome, Refusal):
             self._refused(poll, outcome.code)
         elif outcome is Reason.TIMEOUT:
-            self._timed_out(poll)
+            self._figures.timeouts += 1
+            self._unanswered(poll, Reason.TIMEOUT)
         else:
             self._garbled(poll)
 
@@ -357,15 +358,14 @@ class Line:
             if poll is not heard:
                 self._schedule.set(poll, due_s=now_s, period_s=poll.period_s)
 
-    def _timed_out(self, poll: _Poll) -> None:
-        self._figures.timeouts += 1
+    def _unanswered(self, poll: _Poll, reason: Reason) -> None:
         machine = poll.machine
         probe_s = machine.unit.breaker.failed()
         if probe_s is not None:
-            self._leave_alone(machine.unit, probe_s)
+            self._leave_alone(machine.unit, probe_s, reason)
             return
         self._doubt(machine.unit, doubted=True)
-        machine.presence.lose(Reason.TIMEOUT, poll.block.names)
+        machine.presence.lose(reason, poll.block.names)
         pause_s = poll.breaker.failed()
         if pause_s is not None:  # only this question is met by silence
             self._postpone(poll, pause_s)
@@ -376,11 +376,11 @@ class Line:
             for poll in machine.polls.values():
                 self._schedule.doubt(poll, doubted=doubted)
 
-    def _leave_alone(self, unit: _Unit, probe_s: float) -> None:
+    def _leave_alone(self, unit: _Unit, probe_s: float, reason: Reason) -> None:
         """Give a silent unit's time to the others, but for one short question after a while."""
         for machine in unit.machines:
-            machine.presence.lose(Reason.TIMEOUT)
-            machine.presence.silent("timeout")
+            machine.presence.lose(reason)
+            machine.presence.silent(reason.name.lower())
             for poll in machine.polls.values():
                 self._schedule.remove(poll)
         polls = (poll for machine in unit.machines for poll in machine.polls.values())
@@ -392,6 +392,10 @@ class Line:
             self._transport.close()
 
     def _garbled(self, poll: _Poll) -> None:
+        if poll.machine.unit.guard is not None:
+            # Noise on a shared line need not be the unit's: it proves nothing, and costs time.
+            self._unanswered(poll, Reason.GARBLED)
+            return
         self._heard(poll)
         machine = poll.machine
         new = machine.presence.lose(Reason.GARBLED, poll.block.names, link=True)
@@ -404,7 +408,8 @@ class Line:
         """Take in an exception: an answer, which says that something in the question is wrong."""
         self._figures.exceptions += 1
         if code in GATEWAY_SILENT:
-            self._timed_out(poll)
+            self._figures.timeouts += 1
+            self._unanswered(poll, Reason.TIMEOUT)
             return
         self._heard(poll)
         if code in ILLEGAL_ADDRESS:

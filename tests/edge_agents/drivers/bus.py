@@ -16,14 +16,22 @@ from collections import Counter
 REQUEST_BYTES = 8
 
 
+def divided(value):
+    """Divide one byte by the polynomial, bit by bit (Serial Line 1.02, section 6.2.2)."""
+    for _ in range(8):
+        value, carry = value >> 1, value & 1
+        if carry:
+            value ^= 0xA001
+    return value
+
+
+DIVIDED = [divided(byte) for byte in range(256)]
+
+
 def checksum(data):
     value = 0xFFFF
     for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value, carry = value >> 1, value & 1
-            if carry:
-                value ^= 0xA001
+        value = value >> 8 ^ DIVIDED[(value ^ byte) & 0xFF]
     return bytes([value & 0xFF, value >> 8])
 
 
@@ -40,9 +48,12 @@ class Bus:
         self.silent = set()
         self.delay_s = {}
         """Seconds that a unit thinks about every question, one after another; or a callable."""
-        self.garbling = set()
+        self.garbling = {}
+        """How often, 0…1, the answers of a unit are spoilt."""
         self.echo = False
         self.asked = Counter()
+        self.troubled = 0
+        """Questions that were not answered, or not at once."""
         self.functions = set()
         self.bytes_heard = bytearray()
         self.path = ""
@@ -100,9 +111,10 @@ class Bus:
         self.functions.add(function)
         self.asked[unit] += 1
         if unit not in self.units or unit in self.silent:
+            self.troubled += 1
             return
         answer = frame(unit, self.answer(unit, function, address, count))
-        if unit in self.garbling:
+        if self._rng.random() < self.garbling.get(unit, 0.0):
             answer = self._garbled(unit, function, answer)
         loop = asyncio.get_running_loop()
         delay_s = self.delay_s.get(unit, 0.0)
@@ -111,6 +123,7 @@ class Bus:
         if at_s <= loop.time():
             self.send(answer)
             return
+        self.troubled += 1
         self._busy_until[unit] = at_s
         loop.call_at(at_s, self.send, answer)
 

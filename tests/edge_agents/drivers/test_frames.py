@@ -1,7 +1,7 @@
 """Whatever bytes arrive, over TCP or a serial line, they are our answer, a refusal or nothing.
 
-Frames of the tests are put together here from the specifications, and the checksum is computed
-bit by bit, with nothing of the code under test.
+Frames of the tests are put together here from the specifications, with nothing of the code under
+test.
 """
 
 import os
@@ -24,22 +24,11 @@ from edge_agents.drivers.frames import (
     reading,
 )
 from edge_agents.drivers.registers import Block, Table
+from tests.edge_agents.drivers.bus import checksum
 
 INPUTS = 1_000_000 if os.environ.get("MACHIKOBA_FUZZ") else 20_000
 UNIT = 17
 FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
-
-
-def checksum(data):
-    """CRC-16 of the serial line specification, section 6.2.2, as its text describes it."""
-    value = 0xFFFF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value, carry = value >> 1, value & 1
-            if carry:
-                value ^= 0xA001
-    return bytes([value & 0xFF, value >> 8])
 
 
 def serial(unit, pdu):

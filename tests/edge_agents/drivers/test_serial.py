@@ -25,6 +25,8 @@ PERIOD_MS = 25
 TIMEOUT_S = 0.06
 SLACK_MS = 120
 """What a busy test machine may add."""
+KNOWN = 10
+"""Questions that met trouble before it is known who makes it."""
 WORDS = Block(Table.HOLDING, 40, 3, 1_000, ())
 
 
@@ -52,32 +54,47 @@ class Reader(Record):
         self.bus = bus
         self.good = 0
         self.wrong = []
-        self.times = {}
+        self.seen = {}
+        """By machine and block: when it was read, and how much trouble there had been by then."""
+        self.reasons = set()
+        self.good_of = set()
 
     def __call__(self, delivery):
         number = int(delivery.machine[1:])
         for sample in delivery.samples:
+            self.reasons.add(sample.reason)
             if sample.quality is Quality.GOOD:
                 self.good += 1
+                self.good_of.add(delivery.machine)
                 what, block = sample.signal[:-1], int(sample.signal[-1])
                 place = number << 8 | (40 * block + 1) % 256
                 right = self.bus.asked[number] % 65_536 if what == "number" else place
                 if sample.value != right:
                     self.wrong.append((delivery.machine, sample, right))
-        if any(one.quality is Quality.GOOD for one in delivery.samples):
+        if any(one.quality is Quality.BAD for one in delivery.samples):
+            # On a computer that is too busy a healthy unit may be late, too.
+            for (machine, _), seen in self.seen.items():
+                if machine == delivery.machine:
+                    seen.append(None)
+        elif any(one.quality is Quality.GOOD for one in delivery.samples):
             block = delivery.samples[0].signal[-1]
-            self.times.setdefault((delivery.machine, block), []).append(delivery.at_ms)
+            seen = self.seen.setdefault((delivery.machine, block), [])
+            seen.append((delivery.at_ms, self.bus.troubled))
         super().__call__(delivery)
         if len(self.deliveries) > 5_000:
             del self.deliveries[:4_000]
 
-    def worst_gap_ms(self, machines):
-        return max(
-            later - earlier
-            for (machine, _), times in self.times.items()
+    def gaps(self, machines):
+        """Between each two readings: milliseconds, and questions that met trouble meanwhile."""
+        return [
+            (later_ms - earlier_ms, trouble - before)
+            for (machine, _), seen in self.seen.items()
             if machine in machines
-            for earlier, later in pairwise(times)
-        )
+            for earlier, later in pairwise(seen)
+            if earlier is not None and later is not None
+            for (earlier_ms, before), (later_ms, trouble) in [(earlier, later)]
+            if before >= KNOWN
+        ]
 
 
 @asynccontextmanager
@@ -99,26 +116,33 @@ async def test_dead_slow_and_garbling_units_cost_the_healthy_ones_one_time_out_a
     async with Bus(10) as bus, Bus(10) as other:
         bus.silent.add(dead)
         bus.delay_s[slow] = 1.4 * TIMEOUT_S
-        bus.garbling.add(garbling)
+        bus.garbling[garbling] = 0.5
         async with (
             reading(bus, *map(unit, range(1, 11))) as (record, line),
-            reading(other, unit(dead, period_ms=100)) as (elsewhere, other_line),
+            reading(other, unit(dead, period_ms=100, timeout_s=2.0)) as (elsewhere, other_line),
         ):
-            await record.until(lambda: sum(bus.asked.values()) >= 10_000, deadline_s=60)
+            await record.until(lambda: sum(bus.asked.values()) >= 10_000, deadline_s=120)
             status = {one.machine: one for one in line.status().units}
             others = other_line.status()
 
     assert record.wrong == []
     assert record.good > 15_000
-    assert record.worst_gap_ms(healthy) <= PERIOD_MS + TIMEOUT_S * 1_000 + SLACK_MS
+    assert Reason.GARBLED in record.reasons
+    gaps = record.gaps(healthy)
+    assert len(gaps) > 3_000
+    # Counted, because that does not depend on how busy the computer is; and measured. What a unit
+    # that is well most of the time spoils, nobody can foresee.
+    assert max(trouble for _, trouble in gaps) <= 1
+    spans_ms = sorted(span_ms for span_ms, _ in gaps)
+    assert spans_ms[len(spans_ms) * 99 // 100] <= PERIOD_MS + TIMEOUT_S * 1_000 + SLACK_MS
     assert not any(status[machine].breaker_open for machine in healthy)
     assert status[f"m{dead}"].breaker_open
     assert status[f"m{slow}"].breaker_open
-    assert not {f"m{dead}", f"m{slow}"} & {machine for machine, _ in record.times}
+    assert not record.good_of & {f"m{dead}", f"m{slow}"}
     # The same number on another line knows nothing of all this.
     assert others.timeouts == 0
     assert elsewhere.wrong == []
-    assert elsewhere.worst_gap_ms({f"m{dead}"}) <= 100 + SLACK_MS
+    assert elsewhere.reasons == {Reason.NONE}
 
 
 @pytest.mark.parametrize("slowest", [1.4, 2.5, 6.0])
@@ -129,6 +153,22 @@ async def test_however_late_an_answer_is_it_is_never_taken_for_another(slowest):
         async with reading(bus, unit(1, blocks=3, timeout_s=0.02), unit(2)) as (record, line):
             await record.until(lambda: line.status().timeouts >= 5 and record.good >= 500)
 
+    assert record.wrong == []
+
+
+async def test_noise_in_place_of_a_unit_is_no_link_and_is_soon_left_alone():
+    async with Bus(2) as bus:
+        bus.garbling[1] = 1.0
+        async with reading(bus, unit(1), unit(2)) as (record, line):
+            await record.until(lambda: line.status().units[0].breaker_open)
+            before = record.good
+            await record.until(lambda: record.good >= before + 20)
+            noisy, healthy = line.status().units
+
+    assert not noisy.link
+    assert healthy.link
+    assert record.reasons <= {Reason.NONE, Reason.GARBLED, Reason.TIMEOUT}
+    assert Reason.GARBLED in record.reasons
     assert record.wrong == []
 
 
