@@ -163,6 +163,27 @@ def parse(text: str, path: Path) -> Document:
     return document
 
 
+class _CoreDumper(yaml.SafeDumper):
+    """Quotes every text that a reader of YAML 1.1 or 1.2 would take for something else."""
+
+
+_CoreDumper.yaml_implicit_resolvers = {
+    first: [
+        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+        *_CoreLoader.yaml_implicit_resolvers.get(first, []),
+    ]
+    for first in {
+        *yaml.SafeDumper.yaml_implicit_resolvers,
+        *_CoreLoader.yaml_implicit_resolvers,
+    }
+}
+
+
+def write(data: Mapping[str, Any]) -> str:
+    """Write plain data as YAML that `parse` reads back as it was."""
+    return yaml.dump(dict(data), Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
 def _refusal(path: Path, cause: str, remedy: str) -> SettingsError:
     return SettingsError([Problem(str(path), "", cause, remedy)])
 

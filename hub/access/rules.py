@@ -143,6 +143,8 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("POST", f"{_MACHINE}/return"): OWNER,
     ("POST", f"{_MACHINE}/move"): OWNER,
     ("DELETE", _MACHINE): OWNER,
+    ("GET", "/api/v1/directory"): ADMINS,
+    ("POST", "/api/v1/directory"): ADMINS,
     # Sums in which no site can be found.
     ("GET", "/api/v1/regions"): REGION,
     ("GET", "/api/v1/regions/{code}/summary"): REGION,

@@ -1,6 +1,7 @@
 """The application: routes, problem documents, headers."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -15,6 +16,7 @@ from hub.api import (
     availability,
     calendars,
     capacity,
+    directory,
     enrolments,
     entries,
     events,
@@ -51,6 +53,10 @@ POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancesto
 TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
 """Said over TLS only; over plain HTTP browsers ignore it."""
 BODY_BYTES_MAX: Final = 64 * 1024
+BODIES_MAX: Final[Mapping[tuple[str, str], int]] = {
+    ("POST", "/api/v1/directory"): directory.BYTES_MAX,
+}
+"""Routes that take larger bodies, and how large."""
 
 
 def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
@@ -82,6 +88,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         organisations,
         taxonomies,
         regions,
+        directory,
         reservations,
         session,
         screens,
@@ -138,11 +145,12 @@ def _refusal(scope: Scope) -> ASGIApp | None:
         if name == b"transfer-encoding":
             text = "Announce the length of the body, or send none."
             return problems.respond(411, "length-required", text, headers=close)
-        if name == b"content-length" and _bytes(value) > BODY_BYTES_MAX:
-            text = "The body is larger than 64 KiB."
+        most = BODIES_MAX.get((scope["method"], scope["path"]), BODY_BYTES_MAX)
+        if name == b"content-length" and _bytes(value) > most:
+            text = f"The body is larger than {most // 1024} KiB."
             return problems.respond(413, "body-too-large", text, headers=close)
     return None
 
 
 def _bytes(length: bytes) -> int:
-    return int(length) if length.isdigit() and len(length) < 20 else BODY_BYTES_MAX + 1  # noqa: PLR2004 (no sane length)
+    return int(length) if length.isdigit() and len(length) < 20 else sys.maxsize  # noqa: PLR2004 (no sane length)
