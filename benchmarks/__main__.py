@@ -20,6 +20,7 @@ MODULES: Final = (
     "api",
     "stream",
     "isolation",
+    "scan",
     "modbus",
     "agent",
     "ingest",

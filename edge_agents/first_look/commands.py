@@ -28,6 +28,7 @@ from gateway.settings import MistakeError
 
 OPCUA_PORT: Final = 4840
 CONNECT_S: Final = 2.0
+ASKED_AT_ONCE: Final = 16
 TCP_TIMEOUT_S: Final = 0.5
 SERIAL_TIMEOUT_S: Final = 0.2
 WORDS_MAX: Final = 32
@@ -150,14 +151,25 @@ async def _scan_network(
 ) -> list[FoundDevice]:
     bar = Bar("knocking")
     open_hosts = await scan.open_hosts(hosts, words.port, words.timeout, bar.tell)
-    bar = Bar("asking")
-    found: list[FoundDevice] = []
-    for at, host in enumerate(open_hosts):
-        found += await _ask_host(host, words.port, inquiry)
-        bar.tell(at + 1, len(open_hosts))
+    found = await _ask_hosts(open_hosts, words.port, inquiry)
     for host in await scan.open_hosts(hosts, OPCUA_PORT, words.timeout, Bar("OPC UA").tell):
         found.append(FoundDevice({"url": f"opc.tcp://{host}:{OPCUA_PORT}"}, "opcua"))
     return found
+
+
+async def _ask_hosts(hosts: Sequence[str], port: int, inquiry: scan.Inquiry) -> list[FoundDevice]:
+    """Ask several devices at the same time; each still hears one question after the other."""
+    bar, gate, done = Bar("asking"), asyncio.Semaphore(ASKED_AT_ONCE), 0
+
+    async def ask(host: str) -> list[FoundDevice]:
+        nonlocal done
+        async with gate:
+            found = await _ask_host(host, port, inquiry)
+        done += 1
+        bar.tell(done, len(hosts))
+        return found
+
+    return [device for found in await asyncio.gather(*map(ask, hosts)) for device in found]
 
 
 async def _ask_host(host: str, port: int, inquiry: scan.Inquiry) -> list[FoundDevice]:
