@@ -52,8 +52,8 @@ class Bus:
         """How often, 0…1, the answers of a unit are spoilt."""
         self.echo = False
         self.asked = Counter()
-        self.troubled = 0
-        """Questions that were not answered, or not at once."""
+        self.troubled = Counter()
+        """By unit: questions that were not answered, or not at once."""
         self.functions = set()
         self.bytes_heard = bytearray()
         self.path = ""
@@ -111,7 +111,7 @@ class Bus:
         self.functions.add(function)
         self.asked[unit] += 1
         if unit not in self.units or unit in self.silent:
-            self.troubled += 1
+            self.troubled[unit] += 1
             return
         answer = frame(unit, self.answer(unit, function, address, count))
         if self._rng.random() < self.garbling.get(unit, 0.0):
@@ -123,7 +123,7 @@ class Bus:
         if at_s <= loop.time():
             self.send(answer)
             return
-        self.troubled += 1
+        self.troubled[unit] += 1
         self._busy_until[unit] = at_s
         loop.call_at(at_s, self.send, answer)
 

@@ -25,7 +25,7 @@ PERIOD_MS = 25
 TIMEOUT_S = 0.06
 SLACK_MS = 120
 """What a busy test machine may add."""
-KNOWN = 10
+KNOWN = 2
 """Questions that met trouble before it is known who makes it."""
 WORDS = Block(Table.HOLDING, 40, 3, 1_000, ())
 
@@ -49,8 +49,10 @@ def unit(number, *, blocks=2, period_ms=PERIOD_MS, timeout_s=TIMEOUT_S):
 class Reader(Record):
     """Records what a line delivers, and judges each value the moment that it comes."""
 
-    def __init__(self, bus):
+    def __init__(self, bus, hopeless=()):
         super().__init__()
+        self.hopeless = hopeless
+        """Units that never answer in time."""
         self.bus = bus
         self.good = 0
         self.wrong = []
@@ -79,7 +81,7 @@ class Reader(Record):
         elif any(one.quality is Quality.GOOD for one in delivery.samples):
             block = delivery.samples[0].signal[-1]
             seen = self.seen.setdefault((delivery.machine, block), [])
-            seen.append((delivery.at_ms, self.bus.troubled))
+            seen.append((delivery.at_ms, sum(self.bus.troubled[one] for one in self.hopeless)))
         super().__call__(delivery)
         if len(self.deliveries) > 5_000:
             del self.deliveries[:4_000]
@@ -98,8 +100,8 @@ class Reader(Record):
 
 
 @asynccontextmanager
-async def reading(bus, *machines, transport=None):
-    record = Reader(bus)
+async def reading(bus, *machines, transport=None, hopeless=()):
+    record = Reader(bus, hopeless)
     line = Line(transport or port(bus), machines, now_ms=now_ms, rng=random.Random(3))
     task = asyncio.create_task(line.run(record))
     try:
@@ -111,14 +113,16 @@ async def reading(bus, *machines, transport=None):
 
 
 async def test_dead_slow_and_garbling_units_cost_the_healthy_ones_one_time_out_and_no_value():
-    dead, slow, garbling = 2, 5, 8
-    healthy = {f"m{number}" for number in range(1, 11) if number not in {dead, slow, garbling}}
-    async with Bus(10) as bus, Bus(10) as other:
+    dead, slow, garbling, erratic = 2, 5, 8, 11
+    healthy = {f"m{number}" for number in (1, 3, 4, 6, 7, 9, 10)}
+    rng = random.Random(9)
+    async with Bus(11) as bus, Bus(11) as other:
         bus.silent.add(dead)
         bus.delay_s[slow] = 1.4 * TIMEOUT_S
+        bus.delay_s[erratic] = lambda: rng.choice([0.0, 0.0, rng.uniform(1, 2) * TIMEOUT_S])
         bus.garbling[garbling] = 0.5
         async with (
-            reading(bus, *map(unit, range(1, 11))) as (record, line),
+            reading(bus, *map(unit, range(1, 12)), hopeless=(dead, slow)) as (record, line),
             reading(other, unit(dead, period_ms=100, timeout_s=2.0)) as (elsewhere, other_line),
         ):
             await record.until(lambda: sum(bus.asked.values()) >= 10_000, deadline_s=120)
@@ -126,12 +130,12 @@ async def test_dead_slow_and_garbling_units_cost_the_healthy_ones_one_time_out_a
             others = other_line.status()
 
     assert record.wrong == []
-    assert record.good > 15_000
+    assert record.good > 10_000
+    assert {f"m{garbling}", f"m{erratic}"} <= record.good_of
     assert Reason.GARBLED in record.reasons
     gaps = record.gaps(healthy)
     assert len(gaps) > 3_000
-    # Counted, because that does not depend on how busy the computer is; and measured. What a unit
-    # that is well most of the time spoils, nobody can foresee.
+    # Counted, because that does not depend on how busy the computer is; and measured.
     assert max(trouble for _, trouble in gaps) <= 1
     spans_ms = sorted(span_ms for span_ms, _ in gaps)
     assert spans_ms[len(spans_ms) * 99 // 100] <= PERIOD_MS + TIMEOUT_S * 1_000 + SLACK_MS
