@@ -4,16 +4,19 @@ import ipaddress
 import random
 import secrets
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from gateway.settings import secret
 from hub.access import EVERYTHING, Caller, View
 from hub.coordination.events import Events
 from hub.live import Alarms
 from hub.notice_settings import Notices
 from hub.notice_settings import Webhooks as WebhookSettings
 from hub.notices.errands import Errands
+from hub.notices.mail import Mail, Post, reader_of
 from hub.notices.post import Poster
 from hub.notices.signing import Secrets, open_key
 from hub.notices.subscriptions import Subscriptions
@@ -22,7 +25,8 @@ from hub.notices.webhooks import Webhooks
 from hub.store import Store
 from hub.store.webhooks import Webhook
 
-KEY_FILE = "notices.key"
+KEY_FILE: Final = "notices.key"
+SMTP_PASSWORD_VARIABLE: Final = "MACHIKOBA_HUB_SMTP_PASSWORD"  # noqa: S105 (a name, no secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ def open_desk(
     """Make the parts. `shared_with` tells what a caller is shown, on an open hub too.
 
     Raises:
+        SettingsError: the password of the mail server cannot be read.
         KeyFileError: the key of the webhooks' secrets cannot be read or made.
         OSError: the certificate authority cannot be read.
     """
@@ -70,7 +75,35 @@ def open_desk(
         now_ms=now_ms,
         new_id=lambda: secrets.token_hex(8),
     )
-    return Desk(subscriptions, Errands({"webhooks": webhooks.run}))
+    errands: dict[str, Callable[[], Awaitable[None]]] = {"webhooks": webhooks.run}
+    mail = _open_mail(settings, store=store, events=events, alarms=alarms, now_ms=now_ms)
+    if mail is not None:
+        errands["mail"] = mail.run
+    return Desk(subscriptions, Errands(errands))
+
+
+def _open_mail(
+    settings: Notices,
+    *,
+    store: Store,
+    events: Events,
+    alarms: Alarms,
+    now_ms: Callable[[], int],
+) -> Mail | None:
+    told = settings.mail
+    if told.smtp is None or not told.recipients:
+        return None
+    password = secret(told.smtp.password_file, SMTP_PASSWORD_VARIABLE)
+    return Mail(
+        store,
+        events,
+        alarms,
+        readers=[reader_of(each) for each in told.recipients],
+        send=Post(told.smtp, password).send,
+        sender=told.smtp.sender,
+        now_ms=now_ms,
+        jitter=random.Random(secrets.randbits(64)).random,  # noqa: S311 (jitter, not secrets)
+    )
 
 
 def reach_of(settings: WebhookSettings) -> Reach:

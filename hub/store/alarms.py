@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import Boolean, Column, Index, String, Table, delete, select
 
 from hub.store.tables import Count, metadata, word
+from hub.store.texts import storable
 from hub.store.transaction import Tx
 
 
@@ -73,5 +74,4 @@ def _fit(name: str, value: object) -> object:
     """Mend what a database cannot hold, and clip what is too long."""
     if not isinstance(value, str):
         return value
-    length = getattr(alarm.c[name].type, "length", None)
-    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:length]
+    return storable(value, getattr(alarm.c[name].type, "length", None))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Index, Integer, Table, Text, delete, func, insert, or_, select
 
 from hub.store.tables import Count, metadata, word
+from hub.store.texts import storable
 from hub.store.transaction import Tx
 
 TYPE_MAX: Final = 64
@@ -101,10 +102,10 @@ def append(
         "seq": seq,
         "type": type,
         "time_ms": now_ms,
-        "site": _storable(site),
-        "machine": None if machine is None else _storable(machine)[:SUBJECT_MAX],
-        "subject": _storable(subject),
-        "data": _storable(written),
+        "site": storable(site),
+        "machine": None if machine is None else storable(machine, SUBJECT_MAX),
+        "subject": storable(subject),
+        "data": storable(written),
     }
     tx.connection.execute(insert(event).values(**row))
     return seq
@@ -154,8 +155,3 @@ def forget(tx: Tx, *, before_ms: int, rows_max: int, at_most: int) -> int:
     if keep_from <= first:
         return 0
     return tx.connection.execute(delete(event).where(event.c.seq < keep_from)).rowcount
-
-
-def _storable(text: str) -> str:
-    """Mend what a database cannot hold: half characters and NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
