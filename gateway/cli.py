@@ -41,7 +41,7 @@ def _load(point: EntryPoint) -> Command | None:
     try:
         import_module(module)
     except ModuleNotFoundError as error:
-        extra = {"sim": "agent", "demo": "agent,hub,broker"}.get(point.name, point.name)
+        extra = {"demo": "agent,hub,broker,sim"}.get(point.name, point.name)
         sys.stderr.write(
             f"machikoba {point.name}: the package `{error.name}` is not installed. "
             f"Install it with: pip install 'machikoba[{extra}]'\n"

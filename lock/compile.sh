@@ -11,8 +11,8 @@ pin() {
 }
 pin agent --extra agent pyproject.toml
 pin hub --extra hub --extra broker pyproject.toml
-pin demo --extra agent --extra hub --extra broker pyproject.toml
-pin dev --extra agent --extra hub --extra broker --extra postgres --extra dev pyproject.toml
+pin demo --extra agent --extra hub --extra broker --extra sim pyproject.toml
+pin dev --extra agent --extra hub --extra broker --extra sim --extra postgres --extra dev pyproject.toml
 pin build lock/build.in
 # Node for building the page where the system has none.
 pin page lock/page.in
