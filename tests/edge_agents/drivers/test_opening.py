@@ -109,3 +109,43 @@ def test_the_plan_of_a_line_adds_up_its_machines():
 
     assert plans["modbus 127.0.0.1:1502"].requests == 2
     assert plans["modbus 127.0.0.1:1502"].utilisation == pytest.approx(0.02)
+
+
+def serial(name, device_id, every, **more):
+    way = {"serial": "/dev/ttyUSB0", "baud": 9_600, "device_id": device_id, **more}
+    signals = {"a": {"register": "holding 0", "type": "string", "length": 200, "every": every}}
+    return {"id": name, "modbus": way, "signals": signals}
+
+
+def test_machines_of_one_serial_port_share_its_line_and_what_it_can_carry():
+    # 213 bytes of 11 bits at 9600 baud take 244 ms, two gaps of 3.5 characters 8 ms.
+    plans = line_plans(config(serial("m1", 1, "1s"), serial("m2", 2, "2s")))
+
+    [(name, plan)] = plans.items()
+    assert name == "modbus /dev/ttyUSB0 9600-8-N-1"
+    assert plan.requests == 2
+    assert plan.utilisation == pytest.approx(1.5 * (0.244 + 0.008 + 0.010), rel=0.01)
+
+
+def test_the_pause_a_line_needs_counts_as_its_time():
+    [plan] = line_plans(config(serial("m1", 1, "1s", pause="100ms"))).values()
+
+    assert plan.utilisation == pytest.approx(0.244 + 0.008 + 0.010 + 0.100, rel=0.01)
+
+
+def test_each_way_to_a_machine_is_a_line_of_its_own():
+    drivers = open_drivers(
+        config(
+            modbus("m1", 1502),
+            {**modbus("m2", 1502), "modbus": {"rtu_tcp": "127.0.0.1:1503", "device_id": 2}},
+            serial("m3", 3, "1s"),
+        ),
+        now_ms=now_ms,
+        rng=random.Random(1),
+    )
+
+    assert [one.status().name for one in drivers] == [
+        "modbus 127.0.0.1:1502",
+        "modbus rtu 127.0.0.1:1503",
+        "modbus /dev/ttyUSB0 9600-8-N-1",
+    ]
