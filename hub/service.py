@@ -39,6 +39,7 @@ from hub.coordination.jobs import Jobs
 from hub.coordination.offers import OfferBook
 from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
+from hub.coordination.shop_floor import ShopFloor, open_shop_floor
 from hub.coordination.taxonomy import load_taxonomy
 from hub.coordination.watch import Watch
 from hub.dashboard import build_id, dashboard_routes, lite_routes
@@ -116,13 +117,23 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             offers=offers,
             now_ms=now_ms,
         )
+        floor = open_shop_floor(
+            historian=historian,
+            live=state.live,
+            calendars=calendars,
+            directory=directory,
+            registry=state.registry,
+            jobs=jobs,
+            store=store,
+            now_ms=now_ms,
+        )
         changes = DirectoryChanges(
             store,
             directory,
             state.registry,
             historian=historian,
             now_ms=now_ms,
-            followers=[calendars.reload, reservations.refresh],
+            followers=[calendars.reload, reservations.refresh, floor.entries.reload],
         )
         stream = LiveStream(state.live, now_ms=now_ms, board=capacity.board, build=build_id())
         pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
@@ -143,6 +154,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             calendars=calendars,
             reservations=reservations,
             capacity=capacity,
+            floor=floor,
         )
         app = create_app(context, pages)
         desk.errands.start()
@@ -337,6 +349,7 @@ def _context(
     calendars: Calendars,
     reservations: Reservations,
     capacity: FreeCapacity,
+    floor: ShopFloor,
 ) -> Context:
     def trouble() -> list[str]:
         found = [a.text for a in state.alarms.active() if a.code in BLOCKING_ALARMS]
@@ -365,6 +378,7 @@ def _context(
         calendars=calendars,
         reservations=reservations,
         capacity=capacity,
+        floor=floor,
     )
 
 

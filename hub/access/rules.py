@@ -160,6 +160,16 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("DELETE", f"{_MACHINE}/calendar"): OWNER,
     ("GET", f"{_MACHINE}/calendar/windows"): SEEN.reading(Group.CAPACITY_CALENDAR),
     ("GET", f"{_MACHINE}/calendar.ics"): SEEN.reading(Group.CAPACITY_CALENDAR),
+    # What machines did: figures, losses, and what people at the machines say of it.
+    ("GET", f"{_MACHINE}/kpis"): SEEN.reading(Group.KPI),
+    ("GET", f"{_MACHINE}/buckets"): SEEN.reading(Group.KPI, Group.STATUS_REASON),
+    ("GET", f"{_SITE}/kpis"): SEEN.reading(Group.KPI),
+    ("GET", f"{_SITE}/downtime"): SEEN.reading(Group.KPI, Group.STATUS_REASON),
+    ("GET", f"{_SITE}/reasons"): SEEN.reading(Group.STATUS_REASON),
+    ("PUT", f"{_SITE}/reasons/{{code}}"): OWNER,
+    ("DELETE", f"{_SITE}/reasons/{{code}}"): OWNER,
+    ("PUT", f"{_MACHINE}/timeline/{{start}}/reason"): OPERATE,
+    ("POST", f"{_MACHINE}/state"): OPERATE,
     # Events filter each event by the view; jobs know whose they are.
     ("GET", "/api/v1/events"): KNOWN.reading(
         Group.CAPACITY_CALENDAR, Group.STATUS_REASON, Group.JOB_DETAIL

@@ -13,6 +13,7 @@ from hub.coordination.free_capacity import FreeCapacity
 from hub.coordination.jobs import Jobs
 from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
+from hub.coordination.shop_floor import ShopFloor
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
 from hub.notices.subscriptions import Subscriptions
@@ -43,5 +44,6 @@ class Context:
     alarm_book: AlarmBook
     subscriptions: Subscriptions
     calendars: Calendars
+    floor: ShopFloor
     reservations: Reservations
     capacity: FreeCapacity

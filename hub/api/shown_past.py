@@ -24,7 +24,11 @@ def shown_states(
     site, now_ms = machine[0], context.now_ms()
     exact = shown_span(view.delay_ms(site, Group.STATUS, Level.FULL), span, now_ms)
     if exact is not None:
-        found = [] if exact.from_ms == exact.to_ms else context.historian.states(*machine, exact)
+        found = (
+            []
+            if exact.from_ms == exact.to_ms
+            else context.floor.timelines.intervals(*machine, exact)
+        )
         if exact.to_ms < span.to_ms:
             # How long the last state went on is not old enough to be told.
             found = [_open_at(told, exact.to_ms) for told in found]
@@ -58,7 +62,7 @@ def _half_days(
     end_ms = min(span.to_ms, now_ms)
     if span.from_ms >= end_ms:
         return []
-    found = context.historian.states(*machine, Span(span.from_ms, end_ms))
+    found = context.floor.timelines.intervals(*machine, Span(span.from_ms, end_ms))
     stretches = [Stretch(i.start_ms, i.end_ms or end_ms, i.state.value) for i in found]
     return [
         StateInterval(told.start_ms, told.end_ms, State(told.word), "", "", "half-day")

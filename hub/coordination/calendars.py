@@ -369,7 +369,7 @@ def _owned(row: StoredCalendar) -> Owned:
 
 def _tell(tx: Tx, key: Key, who: str, detail: Mapping[str, object], now_ms: int) -> None:
     site, machine = key
-    subject = f"{site}/{machine}" if machine else site
+    subject = (f"{site}/{machine}" if machine else site)[:400]
     audit.append(
         tx, who=who, action=CHANGED, subject=subject, site=site, detail=detail, now_ms=now_ms
     )

@@ -17,6 +17,7 @@ from hub.coordination.jobs import Jobs
 from hub.coordination.offers import OfferBook
 from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
+from hub.coordination.shop_floor import open_shop_floor
 from hub.coordination.taxonomy import load_taxonomy
 from hub.live import Alarms, Counters
 from hub.notice_settings import AlarmRules
@@ -94,6 +95,17 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         now_ms=now_ms,
     )
     parts.setdefault("capacity", capacity)
+    floor = open_shop_floor(
+        historian=historian,
+        live=live,
+        calendars=parts["calendars"],
+        directory=parts["directory"],
+        registry=registry,
+        jobs=parts["jobs"],
+        store=store,
+        now_ms=now_ms,
+    )
+    parts.setdefault("floor", floor)
     if "stream" not in parts:
         parts["stream"] = LiveStream(live, now_ms=now_ms, board=parts["capacity"].board)
     return Context(**parts)
