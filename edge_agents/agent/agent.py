@@ -6,7 +6,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,14 @@ from edge_agents.agent.reload import Follower
 from edge_agents.agent.status import MEDIA_METRICS, AgentStatus, ClockStatus
 from edge_agents.clock import AgentClock, Change, LastKnown, Standing
 from edge_agents.config import AgentConfig, MachineConfig
-from edge_agents.drivers import SPREAD_S, Delivery, Driver, conversations, open_drivers
+from edge_agents.drivers import (
+    OPCUA_COMMAND,
+    SPREAD_S,
+    Delivery,
+    Driver,
+    conversations,
+    open_drivers,
+)
 from edge_agents.outbox import Outbox, OutboxStatus, Waiting, uncertain
 from edge_agents.sampler import Moment, Sampler
 from edge_agents.system_clock import evidence, keep_last_known, read_last_known
@@ -59,7 +66,14 @@ class Agent:
     Raises JournalError where the data directory cannot be used.
     """
 
-    def __init__(self, loaded: Loaded, *, clock: AgentClock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        clock: AgentClock,
+        rng: random.Random,
+        opcua_command: Sequence[str] = OPCUA_COMMAND,
+    ) -> None:
         now_ms = clock.now_ms
         config = loaded.config
         self._config = config
@@ -93,6 +107,7 @@ class Agent:
         self._uplink = _make_uplink(config, self._sender, loaded.password, now_ms)
         self._samplers = {machine.id: Sampler(machine) for machine in config.machines}
         self._rng = rng
+        self._opcua_command = opcua_command
         self._reading: dict[str, _Reading] = {}
         self._parts: asyncio.TaskGroup | None = None
         self._page = StatusPage(
@@ -148,6 +163,7 @@ class Agent:
             for machine in loaded.config.machines
         }
         self._config, self._problems = loaded.config, loaded.problems
+        self._record_untimed()  # what waits may be of machines that go
         self._outbox.configure([announced(machine) for machine in loaded.config.machines])
         if self._parts is not None:
             fresh = {name: one for name, one in wanted.items() if name not in self._reading}
@@ -173,6 +189,7 @@ class Agent:
                 part,
                 now_ms=self._now_ms,
                 rng=self._rng,
+                opcua_command=self._opcua_command,
                 clock_offset_ms=lambda: self._clock.offset_ms,
                 phase_s=SPREAD_S * index / len(wanted),
             )
@@ -246,7 +263,7 @@ class Agent:
             self._outbox.record(machine, [Sample(names.CLOCK, said, self._now_ms())])
 
     def _record_untimed(self) -> None:
-        """At the end, keep what waits with the times that it has: no later run knows better."""
+        """Keep what waits with the times that it has, marked: better than to lose it."""
         for machine, samples in self._waiting.release(0):
             self._outbox.record(machine, uncertain(samples))
 

@@ -17,7 +17,13 @@ from edge_agents.config import (
 )
 from edge_agents.drivers.driver import Deliver, Delivery, Driver, DriverStatus, UnitStatus
 from edge_agents.drivers.frames import answer_bytes
-from edge_agents.drivers.isolation import COMMAND, IsolatedServer, Nursery
+from edge_agents.drivers.isolation import (
+    MEMORY_BYTES_MAX,
+    OPCUA_COMMAND,
+    SIGNAL_BYTES,
+    IsolatedServer,
+    Nursery,
+)
 from edge_agents.drivers.line import Line, LineMachine
 from edge_agents.drivers.modbus import (
     RTU_BYTES,
@@ -41,6 +47,7 @@ from edge_agents.drivers.serial_port import SerialSettings
 from gateway.model import Quality, Reason, Sample
 
 __all__ = [
+    "OPCUA_COMMAND",
     "SPREAD_S",
     "Deliver",
     "Delivery",
@@ -66,7 +73,7 @@ def open_drivers(
     *,
     now_ms: Callable[[], int],
     rng: random.Random,
-    opcua_command: Sequence[str] = COMMAND,
+    opcua_command: Sequence[str] = OPCUA_COMMAND,
     clock_offset_ms: Callable[[], int | None] = lambda: None,
     phase_s: float = 0.0,
 ) -> list[Driver]:
@@ -81,6 +88,7 @@ def open_drivers(
         config.opcua_processes,
         rng=rng,
         command=opcua_command,
+        memory_bytes_max=MEMORY_BYTES_MAX + SIGNAL_BYTES * _opcua_signals(config),
         clock_offset_ms=clock_offset_ms,
     )
     servers = [IsolatedServer(one, nursery, now_ms=now_ms) for one in _servers(config)]
@@ -96,6 +104,10 @@ def open_drivers(
         for index, machines in enumerate(by_line.values())
     ]
     return [*servers, *lines]
+
+
+def _opcua_signals(config: AgentConfig) -> int:
+    return sum(len(one.signals) for one in config.machines if one.opcua is not None)
 
 
 def conversations(config: AgentConfig) -> dict[str, AgentConfig]:

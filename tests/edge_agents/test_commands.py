@@ -46,6 +46,30 @@ def rewrite(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
+def test_trust_and_certificate_say_why_they_cannot_help_here(config, capsys):
+    words = ["--config", str(config)]
+
+    assert commands.main(["trust", "opc.tcp://127.0.0.1:4840", *words]) == 1
+    assert capsys.readouterr().err == (
+        "no machine is read at opc.tcp://127.0.0.1:4840. None is read over OPC UA\n"
+    )
+    assert commands.main(["certificate", *words]) == 1
+    assert capsys.readouterr().err == "no machine is read over OPC UA\n"
+
+
+def test_a_certificate_of_the_agent_is_made_and_shown(config, capsys):
+    rewrite(config, 'modbus: {tcp: "127.0.0.1:1", timeout: 200ms}', "opcua: {url: opc.tcp://h}")
+    text = config.read_text().replace("register: coil 1", "node: i=1, type: bool")
+    config.write_text(text.replace("register: input 0", "node: i=2"))
+
+    assert commands.main(["certificate", "--config", str(config)]) == 0
+
+    shown = capsys.readouterr().out
+    assert "application URI  urn:machikoba:ota:line-1" in shown
+    assert "SHA-256" in shown
+    assert (config.parent / "box" / "opcua" / "identity" / "key.pem").exists()
+
+
 def test_check_tells_every_mistake_and_exits_with_2(config, capsys):
     rewrite(config, "coil 1", "coil 70000")
     rewrite(config, "unit: rpm", "unti: rpm")
