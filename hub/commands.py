@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway import logs, settings
+from hub import asking
 from hub.broker import BrokerError, EmbeddedBroker
 from hub.config import HubConfig
 from hub.service import HubError, run_hub, tell_port
@@ -28,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     """Run a hub command; exit codes are 0 good, 1 failed, 2 wrong use or settings."""
     words = _parser().parse_args(list(argv))
     logs.configure("hub", level=words.log_level)
+    if hasattr(words, "ask"):
+        return asking.run(words)
     if words.command == "broker":
         return _broker(words.port, words.ready_file)
     try:
@@ -97,4 +100,5 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--ready-file", type=Path, help="written when it listens: the port, in one line"
         )
+    asking.add_commands(commands)
     return parser
