@@ -77,7 +77,9 @@ _REGISTER: Final = re.compile(
 _ONE_BASED: Final = re.compile(r"(?P<table>[0134])(?:x?(?P<number>\d{4,5}))", re.ASCII)
 _ONE_BASED_TABLES: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 _ONE_BASED_FIRST: Final = {"discrete": 10_001, "input": 30_001, "holding": 40_001}
-_NODE_ID: Final = re.compile(r"(?:(?:nsu=[^;]+|ns=\d{1,5});)?(?:i=\d{1,10}|[sgb]=.+)", re.ASCII)
+_NODE_ID: Final = re.compile(
+    r"(?:(?:nsu=[^;]+|ns=\d{1,5});)?(?:i=\d{1,10}|[sgb]=.+)|path=[^/].{0,400}", re.ASCII
+)
 BAUD_RATES: Final = (
     300, 600, 1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 28_800, 38_400, 57_600, 76_800, 115_200,
     187_500, 230_400, 250_000, 460_800, 500_000, 576_000, 921_600, 1_000_000,
@@ -411,7 +413,7 @@ def _checked_url(text: str, schemes: Sequence[str], example: str) -> str:
 
 
 def parse_node(value: Any) -> str:
-    """Check the form of an OPC UA node id (OPC UA part 6, section 5.3.1.10)."""
+    """Check the form of an OPC UA node id (part 6, section 5.3.1.10), or of a path of names."""
     text = str(value).strip()
     if _NODE_ID.fullmatch(text) is None:
         raise MistakeError(

@@ -28,6 +28,7 @@ from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from edge_agents.drivers.breaker import Backoff
 from edge_agents.drivers.driver import Deliver, DriverStatus, obey_cancellation
 from edge_agents.drivers.nodes import Server
+from edge_agents.drivers.opcua_paths import PREFIX, follow
 from edge_agents.drivers.opcua_security import TrustError, secure
 from edge_agents.drivers.opcua_values import (
     CODE_MASK,
@@ -335,8 +336,12 @@ class _Conversation:
         array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
         uris = (await self._read([array]))[0].Value
         namespaces = list(uris.Value) if uris is not None and isinstance(uris.Value, list) else []
+        paths = [text for item in items if (text := item.signal.node).startswith(PREFIX)]
+        by_path = await follow(self._client, paths) if paths else {}
         for item in items:
-            item.node = _node_id(item.signal.node, namespaces)
+            text = item.signal.node
+            by_id = None if text.startswith(PREFIX) else _node_id(text, namespaces)
+            item.node = by_path.get(text, by_id)
         self._forget([item for item in items if item.node is None], Reason.ADDRESS)
         return [item for item in items if item.node is not None]
 

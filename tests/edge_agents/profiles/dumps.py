@@ -81,16 +81,31 @@ def _answer(held, request):
 
 @asynccontextmanager
 async def opcua_device(nodes):
-    """Serve string nodes in the dump's namespace."""
+    """Serve string nodes in the dump's namespace, or a tree of names whose ids mean nothing."""
     server = asyncua.Server()
     await server.init()
     server.set_endpoint("opc.tcp://127.0.0.1:0/")
     server.set_security_policy([asyncua.ua.SecurityPolicyType.NoSecurity])
     space = await server.register_namespace(nodes["namespace"])
-    for name, told in nodes["values"].items():
-        kind = getattr(asyncua.ua.VariantType, told["type"])
-        await server.nodes.objects.add_variable(
-            asyncua.ua.NodeId(name, space), name, asyncua.ua.Variant(told["value"], kind)
-        )
+    for name, told in nodes.get("values", {}).items():
+        node = asyncua.ua.NodeId(name, space)
+        await server.nodes.objects.add_variable(node, name, _variant(told))
+    await _grow(server.nodes.objects, space, nodes.get("tree", {}))
     async with server:
         yield server.bserver._server.sockets[0].getsockname()[1]
+
+
+async def _grow(parent, space, tree):
+    for name, told in tree.items():
+        if "value" in told:
+            await parent.add_variable(space, name, _variant(told))
+        else:
+            await _grow(await parent.add_object(space, name), space, told)
+
+
+def _variant(told):
+    kind = getattr(asyncua.ua.VariantType, told["type"])
+    value = told["value"]
+    if told["type"] == "LocalizedText":
+        value = asyncua.ua.LocalizedText(value, "en")
+    return asyncua.ua.Variant(value, kind)
