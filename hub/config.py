@@ -238,6 +238,8 @@ class HubConfig(_Strict):
     retention: Retention = Retention()
     limits: Limits = Limits()
     notices: Notices = Notices()
+    job_signals: dict[str, str] = Field(default={}, max_length=1000)
+    """Signal that holds the number of the job on a machine, by ``site/machine``; ``*`` matches."""
     sites: dict[SiteId, Site] = {}
 
     @field_validator("host")

@@ -35,6 +35,7 @@ from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.free_capacity import FreeCapacity, open_free_capacity
 from hub.coordination.holding import Bounds
+from hub.coordination.job_signals import JobSignals
 from hub.coordination.jobs import Jobs
 from hub.coordination.offers import OfferBook
 from hub.coordination.regions import Regions
@@ -88,6 +89,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         events = Events(store, now_ms=now_ms, keep_days=config.retention.event_days)
         jobs = _new_jobs(store, state, historian)
         book = _new_alarm_book(config, state, store)
+        shown = JobSignals(store, jobs, state.live, state.alarms, config.job_signals)
         desk = _new_desk(config, state, store=store, events=events, access=access)
         directory = Directory(state.registry, load_taxonomy())
         access.sharing.follow(
@@ -164,6 +166,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             Watch(
                 {
                     "jobs": jobs.turn,
+                    "job signals": shown.turn,
                     "alarms": book.watch,
                     "alarm book": book.write,
                     "reservations": reservations.turn,

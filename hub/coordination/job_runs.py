@@ -87,6 +87,12 @@ class Runs:
         for each in self._there():
             self._read(each)
 
+    def begin(self, job_id: str) -> None:
+        """Read the counters of a job that has just come to a machine: from here they count."""
+        for each in self._there():
+            if each.run.job_id == job_id and each.seen_version < 0:
+                self._read(each)
+
     def count_now(self, job_id: str) -> None:
         """Hear both witnesses at once about one job: it is about to leave its machine."""
         for each in self._there():

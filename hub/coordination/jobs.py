@@ -6,13 +6,13 @@ from typing import Any, Final, Protocol
 
 from hub.access import Caller, Group, Level, Role, View
 from hub.coordination.job_import import Mistake, UnreadableError
-from hub.coordination.job_rules import DONE, Action, act, edit
+from hub.coordination.job_rules import DONE, Action, IllegalTransitionError, act, edit
 from hub.coordination.job_runs import RunningJob, Runs
 from hub.historian import Historian
 from hub.live import Live
 from hub.store import Store, Tx, audit, events
 from hub.store import jobs as rows
-from hub.store.jobs import Asked, Job, Step
+from hub.store.jobs import Asked, Job, JobStatus, Step
 
 JOBS_MAX: Final = 200_000
 """Jobs that one site may have; closed ones count."""
@@ -242,6 +242,7 @@ class Jobs:
             if version is not None and job.version != version:
                 raise StaleError
             after = self.carry_out(tx, caller, job, order)
+        self._runs.begin(id_)
         return show(view, after) or after
 
     def carry_out(self, tx: Tx, caller: Caller, job: Job, order: Order) -> Job:
@@ -260,6 +261,38 @@ class Jobs:
         rows.replace(tx, after)
         self._tell(tx, caller, after, done.step, DONE[order.action])
         return after
+
+    # -- what machines say -----------------------------------------------------------------
+
+    def leave(self, caller: Caller, site: str, machine: str) -> None:
+        """Take what is on a machine off it: finished when its quantity is made, else held."""
+        running = self.running(site, machine)
+        if running is None:
+            return
+        self._runs.count_now(running.job_id)
+        now = self.running(site, machine) or running
+        action = Action.HOLD if now.remaining else Action.FINISH
+        with self._store.write() as tx:
+            job = rows.get(tx, running.job_id)
+            if job is not None:
+                self.carry_out(tx, caller, job, Order(action, step=running.step))
+
+    def start_by_signal(self, caller: Caller, id_: str, step: Step | None, machine: str) -> None:
+        """Put a job on a machine because the machine says so; a draft or a plan is released.
+
+        Raises:
+            IllegalTransitionError, MachineBusyError: see there.
+        """
+        with self._store.write() as tx:
+            job = rows.get(tx, id_)
+            if job is None:
+                return
+            if step is None:
+                raise IllegalTransitionError("it has no step for this machine")
+            if job.status is JobStatus.DRAFT:
+                job = self.carry_out(tx, caller, job, Order(Action.QUEUE))
+            self.carry_out(tx, caller, job, Order(Action.START, step=step.seq, machine=machine))
+        self._runs.begin(id_)
 
     # -- inside ----------------------------------------------------------------------------
 

@@ -168,6 +168,16 @@ def test_the_count_goes_on_across_a_reset_and_a_hub_that_was_down(shop):
     assert shop.do(job, "hold").steps[0].good == 7
 
 
+def test_the_first_part_counts_too(shop):
+    shop.count("mc-1", 7)
+    job = shop.add()
+    shop.do(job, "start")
+    shop.count("mc-1", 8)
+    shop.pass_time()
+
+    assert shop.jobs.running("ota", "mc-1").done == 1
+
+
 def test_parts_of_several_runs_add_up_and_a_person_s_word_counts(shop):
     job = shop.add()
     shop.do(job, "start")
