@@ -27,6 +27,7 @@ from hub.api import (
     keys,
     kpis,
     machines,
+    moved,
     openapi,
     organisations,
     problems,
@@ -102,7 +103,7 @@ def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         audit,
         enrolments,
     ):
-        app.include_router(module.routes(context), prefix="/api/v1")
+        moved.include(app, module.routes(context), context)
     app.include_router(health.routes(context))
     app.router.routes.insert(0, availability.Unfiltered("/api/v1/availability", context))
     app.router.routes.extend(pages)

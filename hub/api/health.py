@@ -109,6 +109,11 @@ class HubCollector(Collector):
                 yield CounterMetricFamily(name, field.name, value=value)
 
     def _machines(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "machikoba_hub_hidden_births",
+            "births of machines that are retired, or under a former id",
+            value=self._context.live.hidden_births,
+        )
         now_ms = self._context.now_ms()
         counts = dict.fromkeys(Connectivity, 0)
         for machine in self._context.live.machines():

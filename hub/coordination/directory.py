@@ -188,6 +188,12 @@ class Directory:
         self._build()
         return list(self._machines.values())
 
+    def hidden_ids(self) -> frozenset[Key]:
+        """Name the ids under which nothing is shown: retired machines, and former ids."""
+        edits = self._edits
+        retired = {key for key, edit in edits.machines.items() if edit.retired_ms is not None}
+        return frozenset(retired | set(edits.aliases))
+
     def hidden(self, site: str, machine: str) -> bool:
         """Tell whether what is heard under this id is no longer shown."""
         if (site, machine) in self._edits.aliases:

@@ -59,20 +59,25 @@ class DirectoryChanges:
         historian: Historian,
         now_ms: Callable[[], int],
         followers: Sequence[Callable[[], None]] = (),
+        hide: Callable[[frozenset[Key]], None] | None = None,
     ) -> None:
-        """`followers` are called after each commit that moved or deleted rows of other domains."""
+        """`hide` is told which ids are not to be shown, now and after each change.
+
+        `followers` are called after each commit that moved or deleted rows of other domains.
+        """
         self._store = store
         self._directory = told
         self._registry = registry
         self._historian = historian
         self._now_ms = now_ms
         self._followers = tuple(followers)
+        self._hide = hide
         self.reload()
 
     def reload(self) -> None:
         """Take over what the store holds: at the start, and when another process wrote."""
         with self._store.read() as tx:
-            self._directory.load(directory.load(tx))
+            self._take_over(directory.load(tx))
 
     def put_organisation(self, told: Organisation, *, who: str, check: Check) -> None:
         """Write an organisation."""
@@ -264,7 +269,12 @@ class DirectoryChanges:
 
     def _follow(self, tx: Tx) -> None:
         edits = directory.load(tx)
-        tx.after_commit(lambda: self._directory.load(edits))
+        tx.after_commit(lambda: self._take_over(edits))
+
+    def _take_over(self, edits: Edits) -> None:
+        self._directory.load(edits)
+        if self._hide is not None:
+            self._hide(self._directory.hidden_ids())
 
     def _tell_followers(self, tx: Tx) -> None:
         for follower in self._followers:

@@ -168,6 +168,9 @@ class Live:
         self._cache: list[LiveMachine | None] = []
         self._reachable = False
         self._hours: Callable[[str, str, int], Hours] | None = None
+        self._hidden: frozenset[tuple[str, str]] = frozenset()
+        self.hidden_births = 0
+        """Births of machines that are not shown: retired ones, or under a former id."""
         self.version = 0
         """Grows with every change."""
 
@@ -176,19 +179,34 @@ class Live:
     def machines(self) -> list[LiveMachine]:
         """Give every machine, in the order in which they were first heard of."""
         with self._lock:
-            return [self._snapshot(row) for row in self._rows]
+            return [self._snapshot(row) for row in self._rows if self._is_shown(row)]
 
     def machine(self, site: str, machine: str) -> LiveMachine | None:
         """Give one machine, or None when nobody ever spoke of it."""
         with self._lock:
             index = self._ids.get((site, machine))
-            return None if index is None else self._snapshot(self._rows[index])
+            if index is None or (site, machine) in self._hidden:
+                return None
+            return self._snapshot(self._rows[index])
 
     def changed_since(self, version: int) -> list[LiveMachine]:
         """Give the machines with a change after `version`, as they are now."""
         with self._lock:
             indexes = np.nonzero(self._versions[: len(self._rows)] > version)[0]
-            return [self._snapshot(self._rows[index]) for index in indexes.tolist()]
+            changed = [self._rows[index] for index in indexes.tolist()]
+            return [self._snapshot(row) for row in changed if self._is_shown(row)]
+
+    @property
+    def hidden(self) -> frozenset[tuple[str, str]]:
+        """The machines that are not shown: what is heard of them is kept up all the same."""
+        return self._hidden
+
+    def hide(self, machines: frozenset[tuple[str, str]]) -> None:
+        """Show these machines no more, and all others again."""
+        with self._lock:
+            if machines != self._hidden:
+                self._hidden = machines
+                self._touch_all()
 
     def agents(self) -> list[AgentLink]:
         """Give the session of every agent and foreign node heard of."""
@@ -202,7 +220,9 @@ class Live:
         """Give the last value of each signal of a machine, reserved names left out."""
         with self._lock:
             index = self._ids.get((site, machine))
-            return {} if index is None else self._signals(self._rows[index])
+            if index is None or (site, machine) in self._hidden:
+                return {}
+            return self._signals(self._rows[index])
 
     # -- what ingest says ------------------------------------------------------------------
 
@@ -291,6 +311,7 @@ class Live:
             agent = self._agent(record.site, record.agent, now_ms, foreign=record.foreign)
             if online is not None:
                 agent.online = online
+                self.hidden_births += not self._is_shown(row)
             row.agent, row.name, row.kind = agent, record.name, record.kind
             row.maker, row.model, row.processes = record.maker, record.model, record.processes
             self._touch(row)
@@ -509,6 +530,9 @@ class Live:
         for row in self._rows:
             if row.agent is agent:
                 self._touch(row)
+
+    def _is_shown(self, row: _Row) -> bool:
+        return not self._hidden or (row.site, row.machine) not in self._hidden
 
     def _touch_all(self) -> None:
         self.version += 1

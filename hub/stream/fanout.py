@@ -96,13 +96,17 @@ class _Seen:
         self.rows = Rows()
         self.version = -1
         self.board_version = 0
+        self.hidden: frozenset[Key] = frozenset()
         self._board = board
         self.channels = 0
 
     def refresh(self, live: Live, now_ms: int) -> None:
         """Take over what changed."""
-        version = live.version
+        version, hidden = live.version, live.hidden
         if version != self.version:
+            if hidden is not self.hidden:
+                self.rows.drop(hidden)
+                self.hidden = hidden
             self._take(live.changed_since(self.version), now_ms)
             self.version = version
         for key in (*self.rows.expired(now_ms), *self._freed()):

@@ -112,6 +112,12 @@ class Rows:
             if until_ms is not None:
                 self._expires[key] = until_ms
 
+    def drop(self, hidden: Iterable[Key]) -> None:
+        """Forget machines that are no longer shown."""
+        for key in hidden:
+            self._rows.pop(key, None)
+            self._expires.pop(key, None)
+
     def expired(self, now_ms: int) -> list[Key]:
         """Name the machines of which the clock alone now tells something else.
 

@@ -14,6 +14,7 @@ from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
 from hub.coordination.free_capacity import open_free_capacity
 from hub.coordination.jobs import Jobs
+from hub.coordination.joined_history import JoinedHistory
 from hub.coordination.offers import OfferBook
 from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
@@ -48,8 +49,14 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         lambda: directory.version,
     )
     changes = DirectoryChanges(
-        store, parts["directory"], registry, historian=historian, now_ms=now_ms
+        store,
+        parts["directory"],
+        registry,
+        historian=historian,
+        now_ms=now_ms,
+        hide=live.hide,
     )
+    parts["historian"] = JoinedHistory(historian, parts["directory"].former_ids)
     parts.setdefault("directory_changes", changes)
     regions = Regions(
         store,

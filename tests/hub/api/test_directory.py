@@ -361,3 +361,63 @@ async def test_taxonomies_are_given_once_and_then_known(client, path):
 
     assert {"slug", "parent", "name"} <= set(first.json()["items"][0])
     assert again.status_code == 304
+
+
+async def test_a_former_id_leads_to_the_present_one(client):
+    await client.post(f"{MC}/move", json={"site": "suwa", "machine": "mc-7"})
+
+    for path, query in (("", ""), ("/entry", ""), ("/signals/rpm/x/history", "?max_points=9")):
+        answer = await client.get(f"{MC}{path}{query}")
+        assert answer.status_code == 308, answer.text
+        assert answer.headers["Location"] == f"/api/v1/machines/suwa/mc-7{path}{query}"
+        assert answer.json()["errors"][0]["moved_to"] == "suwa/mc-7"
+
+
+async def test_a_former_id_tells_nothing_to_whom_the_machine_is_not_shown(client, context):
+    await client.post(f"{MC}/move", json={"site": "suwa", "machine": "mc-7"})
+    context.access.view = seen_with({Group.PRESENCE: Level.FULL})
+
+    answer = await client.get(f"{MC}/entry")
+
+    assert answer.status_code == 404
+    assert "suwa" not in answer.text
+
+
+async def test_a_retired_machine_vanishes_from_every_list_and_its_births_are_counted(
+    client, context, scene
+):
+    scene.read("mc-1")
+    await client.post(f"{MC}/retire")
+    scene.add("mc-1")
+    scene.read("mc-1")
+
+    found = (await client.get("/api/v1/availability")).json()["items"]
+    assert [item["machine"] for item in found] == ["press-1"]
+    assert (await client.get(MC)).status_code == 404
+    assert "machikoba_hub_hidden_births_total 1.0" in (await client.get("/metrics")).text
+
+    await client.post(f"{MC}/return")
+    found = (await client.get("/api/v1/availability?site=ota")).json()["items"]
+    assert [item["machine"] for item in found] == ["mc-1"]
+    assert context.live.machine("ota", "mc-1").read_at_ms is not None, "it was kept up all along"
+
+
+async def test_regions_are_told_over_http_with_chi(client):
+    for number in range(3):
+        path = f"/api/v1/sites/s{number}"
+        await put(client, path, {"municipality": "13111"}, new=True)
+        machine = f"/api/v1/machines/s{number}/m1"
+        await put(client, f"{machine}/entry", {}, new=True)
+        able = [{"process": "turning" if number else "wire-edm"}]
+        await put(client, f"{machine}/capabilities", {"capabilities": able})
+
+    assert (await client.get("/api/v1/regions")).json()["items"] == [
+        {"code": "13", "level": "prefecture", "establishments": 3},
+        {"code": "13111", "level": "municipality", "establishments": 3},
+    ]
+    told = (await client.get("/api/v1/regions/13111/summary")).json()
+    assert told["machines"] == 3
+    assert told["machines_by_process"]["edm"] == {"suppressed": "χ"}
+    assert told["machines_by_state"]["running"] == 3
+    assert (await client.get("/api/v1/regions/47/summary")).status_code == 404
+    assert (await client.get("/api/v1/regions/1x/summary")).status_code == 422
