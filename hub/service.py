@@ -37,6 +37,7 @@ from hub.coordination.free_capacity import FreeCapacity, open_free_capacity
 from hub.coordination.holding import Bounds
 from hub.coordination.job_signals import JobSignals
 from hub.coordination.jobs import Jobs
+from hub.coordination.joined_history import JoinedHistory
 from hub.coordination.offers import OfferBook
 from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
@@ -136,12 +137,13 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             historian=historian,
             now_ms=now_ms,
             followers=[calendars.reload, reservations.refresh, floor.entries.reload],
+            hide=state.live.hide,
         )
         stream = LiveStream(state.live, now_ms=now_ms, board=capacity.board, build=build_id())
         pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
         context = _context(
             state,
-            historian,
+            JoinedHistory(historian, directory.former_ids),
             store=store,
             access=access,
             pipeline=pipeline,
