@@ -20,6 +20,7 @@ import uvloop
 from fastapi import FastAPI
 
 from gateway import settings
+from gateway.delivery import Outgoing
 from gateway.journal import JournalError
 from hub.access import EVERYTHING, Access, open_access
 from hub.api import Context, create_app
@@ -91,7 +92,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
         jobs = _new_jobs(store, state, historian)
         book = _new_alarm_book(config, state, store)
         shown = JobSignals(store, jobs, state.live, state.alarms, config.job_signals)
-        desk = _new_desk(config, state, store=store, events=events, access=access)
+        desk = _new_desk(config, state, pipeline, store=store, events=events, access=access)
         directory = Directory(state.registry, load_taxonomy())
         access.sharing.follow(
             lambda: {told.site: told.groups for told in directory.sites() if told.groups},
@@ -447,8 +448,17 @@ def _new_alarm_book(config: HubConfig, state: State, store: Store) -> AlarmBook:
 
 
 def _new_desk(
-    config: HubConfig, state: State, *, store: Store, events: Events, access: Access
+    config: HubConfig,
+    state: State,
+    pipeline: Pipeline,
+    *,
+    store: Store,
+    events: Events,
+    access: Access,
 ) -> Desk:
+    def publish(topic: str, payload: bytes) -> bool:
+        return pipeline.publish(Outgoing(topic, payload, qos=1, retain=False))
+
     try:
         return open_desk(
             config.notices,
@@ -457,6 +467,7 @@ def _new_desk(
             events=events,
             shared_with=access.sharing.view,
             alarms=state.alarms,
+            publish=publish,
             source=f"/machikoba/{config.host}",
             now_ms=now_ms,
         )

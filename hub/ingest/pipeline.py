@@ -182,6 +182,10 @@ class Pipeline:
         for thread in self._threads:
             thread.join(STOP_S)
 
+    def publish(self, message: Outgoing) -> bool:
+        """Hand a message to the broker; False when it cannot go out now."""
+        return self._link.publish(message)
+
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
         """Give the newest messages that could not be understood."""
         return self._quarantine.list(limit)

@@ -21,6 +21,7 @@ from hub.notices.post import Poster
 from hub.notices.signing import Secrets, open_key
 from hub.notices.subscriptions import Subscriptions
 from hub.notices.target import Allowed, Reach
+from hub.notices.topics import Publish, Topics
 from hub.notices.webhooks import Webhooks
 from hub.store import Store
 from hub.store.webhooks import Webhook
@@ -45,10 +46,13 @@ def open_desk(
     events: Events,
     shared_with: Callable[[Caller], View],
     alarms: Alarms,
+    publish: Publish,
     source: str,
     now_ms: Callable[[], int],
 ) -> Desk:
     """Make the parts. `shared_with` tells what a caller is shown, on an open hub too.
+
+    `publish` hands a topic and a payload to the broker, and says whether it went.
 
     Raises:
         SettingsError: the password of the mail server cannot be read.
@@ -79,6 +83,16 @@ def open_desk(
     mail = _open_mail(settings, store=store, events=events, alarms=alarms, now_ms=now_ms)
     if mail is not None:
         errands["mail"] = mail.run
+    if settings.mqtt.enabled:
+        reader = _as_audience(settings.mqtt.audience)
+        topics = Topics(
+            events,
+            publish=publish,
+            view=lambda: shared_with(reader),
+            source=source,
+            now_ms=now_ms,
+        )
+        errands["topics"] = topics.run
     return Desk(subscriptions, Errands(errands))
 
 
@@ -113,6 +127,11 @@ def reach_of(settings: WebhookSettings) -> Reach:
         for each in settings.allow_private
     )
     return Reach(frozenset(settings.ports), tuple(allowed))
+
+
+def _as_audience(audience: str) -> Caller:
+    """Who reads the broker sees what is shared with one audience; with the public, everybody."""
+    return Caller("mqtt", "key", audiences=frozenset({audience} - {"public"}))
 
 
 def _as_caller(hook: Webhook) -> Caller:
