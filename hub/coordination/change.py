@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
+from hub.access import Caller
 from hub.coordination.booking import by_clock
 from hub.coordination.occupancy import Occupancy
-from hub.store import Store, Tx, events
+from hub.store import Store, Tx, audit, events
 from hub.store import reservations as rows
-from hub.store.reservations import Reservation, Status
+from hub.store.reservations import Reservation, Status, Step
 
-DUE_MAX = 500
+DUE_MAX: Final = 500
 """How many reservations the clock changes in one transaction."""
+More = Callable[[Reservation, Step], Mapping[str, Any]]
+"""What an event tells the site of a step besides."""
 
 
 class Change:
@@ -44,7 +47,21 @@ class Change:
                 found = self.to(found, status)
         return len(due)
 
-    def tell(self, what: str, told: Reservation, more: Mapping[str, Any] | None = None) -> None:
+    def write_down(self, who: Caller, what: str, told: Reservation, **detail: Any) -> None:
+        """Note in the audit log of each site what somebody did with a reservation of it."""
+        for site in dict.fromkeys(step.site for step in told.steps):
+            machines = [step.machine for step in told.steps if step.site == site]
+            audit.append(
+                self.tx,
+                who=who.id,
+                action=f"reservation.{what}",
+                subject=told.id,
+                site=site,
+                detail={"version": told.version, "machines": machines, **detail},
+                now_ms=self.now_ms,
+            )
+
+    def tell(self, what: str, told: Reservation, more: More | None = None) -> None:
         """Append one event for each step: what a site is told names no other site."""
         self._told[told.id] = told
         for step in told.steps:
@@ -60,7 +77,7 @@ class Change:
                     "units": step.units,
                     "start_ms": step.segments[0][0],
                     "end_ms": step.segments[-1][1],
-                    **(more or {}),
+                    **({} if more is None else more(told, step)),
                 },
                 now_ms=self.now_ms,
             )

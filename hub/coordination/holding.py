@@ -263,6 +263,7 @@ class Holding:
             steps=steps,
         )
         change.add(made)
+        change.write_down(asker.caller, "held", made)
         told = Answered(asker.digest, {"held": made.as_json()})
         rows.answer(change.tx, asker.caller.id, asker.key, told, now_ms)
         return made

@@ -8,7 +8,7 @@ again, also after the hub was killed in between.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
@@ -24,7 +24,7 @@ from hub.coordination.booking import (
     Offers,
     hold_ends_ms,
 )
-from hub.coordination.change import Change, changing
+from hub.coordination.change import Change, More, changing
 from hub.coordination.holding import KEPT_MS, Bounds, Holding, Machines
 from hub.coordination.occupancy import Busy, Key, Occupancy
 from hub.coordination.parties import WHOSE, may, shown, shown_to
@@ -119,13 +119,6 @@ class Reservations:
         seen = (shown_to(each, caller) for each in found)
         return [each for each in seen if each is not None]
 
-    def standing(self, site: str, machine: str) -> list[Reservation]:
-        """Give what is booked on a machine and not over, oldest first; for looking after it."""
-        now_ms = self._now_ms()
-        with self._store.read() as tx:
-            found = rows.standing(tx, (site, machine), now_ms)
-        return [each for each in found if each.occupies(now_ms)]
-
     # -- what people do --------------------------------------------------------------------
 
     def hold(self, request: HoldRequest, caller: Caller, view: View, key: str) -> Reservation:
@@ -169,6 +162,8 @@ class Reservations:
             refused = _refused(change, action, found, version)
             if refused is None:
                 found = _applied(change, action, found, ttl_s, reason)
+                detail = {} if reason is None else {"reason": reason}
+                change.write_down(caller, _TOLD[action], found, **detail)
         if refused is not None:  # not raised inside: that the hold ran out has been noted there
             raise refused
         return shown(found, caller)
@@ -183,10 +178,10 @@ class Reservations:
         """Let the job end what was running; the rest of its time is free. False when it is not."""
         return self._progress(id_, Status.RUNNING, Status.DONE)
 
-    def note_risk(self, id_: str, risk: str | None, detail: Mapping[str, Any]) -> bool:
+    def note_risk(self, id_: str, risk: str | None, more: More) -> bool:
         """Note why a reservation may not take place as booked, or that nothing endangers it now.
 
-        True when that is news; then an event tells it with `detail`.
+        True when that is news; then events tell each of its sites, with what `more` gives.
         """
         with self._changing() as change:
             found = rows.get(change.tx, id_)
@@ -195,7 +190,7 @@ class Reservations:
             since_ms = None if risk is None else change.now_ms
             fields = {"risk": risk, "risk_since_ms": since_ms}
             found = rows.change(change.tx, found, change.now_ms, **fields)
-            change.tell("at_risk", found, {"risk": risk, **detail})
+            change.tell("safe" if risk is None else "at_risk", found, more)
             return True
 
     # -- what the clock does ---------------------------------------------------------------

@@ -129,7 +129,7 @@ class Reservation:
 
     def taken(self) -> "list[Taken]":
         """Give what it takes while it occupies, segment by segment."""
-        own = (self.id, self.status, self.hold_expires_ms)
+        own = (self.id, self.status, self.hold_expires_ms, self.risk)
         return [
             Taken(step.site, step.machine, start_ms, end_ms, step.units, *own)
             for step in self.steps
@@ -161,6 +161,7 @@ class Taken(NamedTuple):
     reservation: str
     status: Status
     hold_expires_ms: int | None
+    risk: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +392,7 @@ def taken(
             reservation.c.id,
             reservation.c.status,
             reservation.c.hold_expires_ms,
+            reservation.c.risk,
         )
         .join(reservation, reservation.c.id == _segment.c.reservation)
         .where(reservation.c.status.in_([status.value for status in OCCUPYING]), runs_on)
@@ -401,19 +403,7 @@ def taken(
     if span is not None:
         asked = asked.where(_segment.c.end_ms > span[0], _segment.c.start_ms < span[1])
     rows = tx.connection.execute(asked)
-    return [Taken(*row[:6], Status(row[6]), row[7]) for row in rows]
-
-
-def standing(tx: Tx, machine: tuple[str, str], ends_after_ms: int) -> list[Reservation]:
-    """Give the reservations of a machine that take capacity and are not over, oldest first."""
-    asked = (
-        select(reservation.c.id)
-        .where(reservation.c.status.in_([status.value for status in OCCUPYING]))
-        .where(reservation.c.ends_ms > ends_after_ms)
-        .where(_has_step(_step.c.site == machine[0], _step.c.machine == machine[1]))
-        .order_by(reservation.c.id)
-    )
-    return _read(tx, tx.connection.scalars(asked).all())
+    return [Taken(*row[:6], Status(row[6]), *row[7:]) for row in rows]
 
 
 def version(tx: Tx) -> int:
