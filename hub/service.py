@@ -39,6 +39,7 @@ from hub.coordination.holding import Bounds
 from hub.coordination.job_signals import JobSignals
 from hub.coordination.jobs import Jobs
 from hub.coordination.joined_history import JoinedHistory
+from hub.coordination.lookout import Lookout, backs
 from hub.coordination.offers import OfferBook
 from hub.coordination.regions import Regions
 from hub.coordination.reservations import Reservations
@@ -121,6 +122,15 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             offers=offers,
             now_ms=now_ms,
         )
+        lookout = Lookout(
+            reservations,
+            directory=directory,
+            hours=calendars,
+            live=state.live,
+            back_ms=backs(directory, state.live, capacity),
+            alternatives=capacity.instead,
+            now_ms=now_ms,
+        )
         floor = open_shop_floor(
             historian=historian,
             live=state.live,
@@ -174,6 +184,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
                     "alarm book": book.write,
                     "reservations": reservations.turn,
                     "capacity": capacity.board.refresh,
+                    "lookout": lookout.turn,
                 }
             ),
             pipeline,
