@@ -200,6 +200,8 @@ class TcpLink:
         except OSError as error:
             cause = error.strerror or str(error)
             raise Disconnected(f"no connection to {self.name}: {cause}") from error
+        if conversation.ended:
+            raise Disconnected(f"{self.name} hung up at once")
         self._conversation = conversation
 
     def write(self, data: bytes) -> None:
@@ -225,23 +227,23 @@ class _Conversation(asyncio.Protocol):
         self.transport: asyncio.WriteTransport | None = None
         self._receive = receive
         self._lost = lost
-        self._ended = False
+        self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.WriteTransport):
             self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if not self._ended:
+        if not self.ended:
             self._receive(data)
 
     def connection_lost(self, _: Exception | None) -> None:
-        if not self._ended:
-            self._ended = True
+        if not self.ended:
+            self.ended = True
             self._lost("the machine closed the connection")
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         if self.transport is not None:
             with contextlib.suppress(OSError):
                 self.transport.close()

@@ -25,6 +25,9 @@ if sys.platform != "win32":
 
 CLOSING_S: Final = 2.0
 """A port that was closed is free again within this time, or never."""
+HANDOVER_S: Final = 0.05
+HANDOVER_TRIES: Final = 5
+"""How often, and after what time, a port in use is tried again: it may just be changing hands."""
 READ_BYTES_MAX: Final = 1_024
 WRITE_TIMEOUT_S: Final = 0.05
 CHARACTER_BITS: Final = 11
@@ -81,7 +84,7 @@ class SerialLink:
             await asyncio.to_thread(before.thread.join, CLOSING_S)
         try:
             async with asyncio.timeout(max(timeout_s, CLOSING_S)):
-                port = await asyncio.to_thread(_opened, self._settings)
+                port = await _patiently_opened(self._settings)
         except TimeoutError:
             raise Disconnected(f"{self._settings.port} does not open") from None
         self._reader = _Reader(port, asyncio.get_running_loop(), receive, lost)
@@ -159,6 +162,19 @@ class _Reader:
             self._lost(f"{self._port.port} is gone ({error})")
 
 
+class _InUse(Disconnected):
+    """Another program, or a conversation of ours that is just ending, has the port."""
+
+
+async def _patiently_opened(settings: SerialSettings) -> serial.Serial:
+    """Open a port, which may be given back at this very moment. Raises Disconnected."""
+    for _ in range(HANDOVER_TRIES):
+        with contextlib.suppress(_InUse):
+            return await asyncio.to_thread(_opened, settings)
+        await asyncio.sleep(HANDOVER_S)
+    return await asyncio.to_thread(_opened, settings)
+
+
 def _opened(settings: SerialSettings) -> serial.Serial:
     """Open a port for this process alone. Raises Disconnected with the cause and the remedy."""
     try:
@@ -171,7 +187,9 @@ def _opened(settings: SerialSettings) -> serial.Serial:
             write_timeout=WRITE_TIMEOUT_S,
         )
     except (serial.SerialException, OSError, ValueError) as error:
-        raise Disconnected(_cause(settings.port, error)) from error
+        in_use = getattr(error, "errno", None) in {errno.EAGAIN, errno.EBUSY}
+        kind = _InUse if in_use else Disconnected
+        raise kind(_cause(settings.port, error)) from error
     if sys.platform != "win32":
         # The lock above is kept by those who ask for it; this one by everybody but root.
         with contextlib.suppress(OSError):

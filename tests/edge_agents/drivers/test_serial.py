@@ -222,7 +222,7 @@ async def test_a_port_that_another_program_uses_is_refused_with_the_reason():
             await second.connect(1.0)
         assert await first.read(1, WORDS, 1.0) == bytes.fromhex("0001 0129 012A")
         first.close()
-        await second.connect(1.0)
+        await second.connect(1.0)  # at once: nobody has to wait until the port is free
         assert await second.read(1, WORDS, 1.0) == bytes.fromhex("0002 0129 012A")
         second.close()
 
