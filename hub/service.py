@@ -132,7 +132,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             now_ms=now_ms,
         )
         floor = open_shop_floor(
-            historian=historian,
+            historian=JoinedHistory(historian, directory.former_ids),
             live=state.live,
             calendars=calendars,
             directory=directory,

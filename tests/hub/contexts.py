@@ -103,7 +103,7 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
     )
     parts.setdefault("capacity", capacity)
     floor = open_shop_floor(
-        historian=historian,
+        historian=parts["historian"],
         live=live,
         calendars=parts["calendars"],
         directory=parts["directory"],
