@@ -53,6 +53,14 @@ def agent_yaml(
     )
 
 
+EVERY_DAY: Final = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+HOURS: Final[tuple[Mapping[str, object], ...]] = (
+    {"kind": "work", "weekdays": EVERY_DAY, "start": "06:00", "end": "06:00"},
+    {"kind": "break", "weekdays": EVERY_DAY, "start": "12:00", "end": "13:00"},
+)
+"""Three shifts every day, with a break at noon: whenever the demo is looked at, somebody works."""
+
+
 def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.0.0.1:0") -> str:
     """Write the settings of a hub that knows all sites of the region."""
     sites = {
@@ -61,6 +69,7 @@ def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.
             "time_zone": site.time_zone,
             "location": site.location.model_dump(),
             "municipality": site.municipality,
+            "calendar": {"rules": [dict(rule) for rule in HOURS]},
         }
         for site in region.sites
     }

@@ -218,6 +218,7 @@ def test_the_hub_accepts_what_is_written_for_it(everything):
     assert sorted(config.sites) == sorted(site.id for site in everything.sites)
     assert config.sites["ota-precision"].name.ja == "大田精密"
     assert config.sites["ota-precision"].municipality == "13111"
+    assert [rule.kind for rule in config.sites["ota-precision"].calendar.rules] == ["work", "break"]
     assert config.listen.port == 8080
 
 

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 LIVE_S = 90
+ASK = (
+    "curl -s -H 'Content-Type: application/json' "
+    """-d '{"steps": [{"process": "milling", "quantity": 50, "cycle_s": 90}]}' """
+    "'http://127.0.0.1:8080/api/v1/capacity/search'"
+)
 
 
 def blocks(language):
@@ -49,7 +54,7 @@ def test_every_command_of_the_readme_is_one_that_is_run_here():
     assert commands() == [
         "make demo",
         ".venv/bin/machikoba agent check --offline --config deploy/examples/edge.yaml",
-        "curl -s 'http://127.0.0.1:8080/api/v1/availability?state=idle'",
+        ASK,
         "make test",
     ]
 
@@ -71,7 +76,7 @@ def ask(port, command):
     return json.loads(subprocess.run(words, capture_output=True, check=True, timeout=30).stdout)
 
 
-def test_asking_who_is_free_answers_with_what_the_readme_shows(demo):
+def test_asking_who_has_free_capacity_answers_with_what_the_readme_shows(demo):
     port, _ = demo
     shown = json.loads(blocks("json")[0])
     (command,) = [line for line in commands() if line.startswith("curl")]
@@ -79,9 +84,43 @@ def test_asking_who_is_free_answers_with_what_the_readme_shows(demo):
     found = ask(port, command)
 
     assert set(found) == set(shown)
-    assert {item["state"] for item in found["items"]} <= {"idle"}
-    every = ask(port, "curl -s 'http://127.0.0.1:8080/api/v1/availability'")["items"]
-    assert set(shown["items"][0]) <= set(every[0])
+    assert found["offers"], found["rejected"]
+    assert set(shown["offers"][0]) <= set(found["offers"][0])
+    assert set(shown["rejected"][0]) == set(found["rejected"][0])
+    assert {each["code"] for each in found["rejected"]} == {"process"}
+    assert len(found["offers"]) + found["rejected_total"] == 16
+
+
+def test_the_short_answer_says_who_is_free_and_for_how_long(demo):
+    port, _ = demo
+    found = ask(port, "curl -s 'http://127.0.0.1:8080/api/v1/availability'")["items"]
+
+    assert all(item["free_hours"]["d7"] > 0 for item in found)
+    assert {item["state"] for item in found if item["free_now"]} <= {"idle"}
+
+
+def test_the_readme_s_search_by_command_prints_a_table_and_its_offer_can_be_held(demo):
+    port, _ = demo
+    (words,) = re.findall(r"`machikoba (hub capacity search .*?)`", README)
+    url = ["--url", f"http://127.0.0.1:{port}"]
+
+    table = run("hub", *shlex.split(words)[1:], *url)
+    offer = table.splitlines()[1].split()[0]
+    held = run("hub", "reserve", offer, "--ttl-s", "60", *url).splitlines()[1].split()
+    given_back = run("hub", "release", held[0], *url)
+
+    assert held[1] == "held"
+    assert "released" in given_back
+
+
+def run(*words):
+    return subprocess.run(
+        [ROOT / ".venv/bin/machikoba", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
 
 
 def test_every_address_of_the_readme_answers(demo):
