@@ -1,13 +1,18 @@
 """A counter that rolls over is told so that no sum of its steps loses or invents one."""
 
 import logging
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agents.config import AgentConfig, MachineConfig
+from edge_agents.drivers import open_drivers
 from edge_agents.drivers.counters import Counters
+from edge_agents.drivers.driver import Delivery
 from edge_agents.drivers.registers import Kind, RegisterSignal, Table
+from edge_agents.sampler import Moment, Sampler
 from gateway.model import Quality, Reason, Sample
 
 
@@ -122,3 +127,31 @@ def test_roll_over_and_reset_are_logged_as_what_they_are(caplog):
         "m: parts rolled over, from 65530 to 4",
         "m: parts was reset, from 4 to 1",
     ]
+
+
+def test_a_counter_written_in_the_settings_is_told_whole_by_the_sampler():
+    machine = MachineConfig.model_validate(
+        {
+            "id": "m",
+            "modbus": {"tcp": "127.0.0.1"},
+            "signals": {"parts": {"register": "input 0", "type": "uint16", "counts": "good"}},
+        }
+    )
+    [signal] = (
+        open_drivers(
+            AgentConfig.model_construct(machines=(machine,)),
+            now_ms=lambda: 0,
+            rng=random.Random(1),
+        )[0]
+        ._machines[0]
+        .config.signals
+    )
+    counters, sampler = Counters("m", [signal]), Sampler(machine)
+    told = []
+    for at_ms, value in ((1_000, 65_530), (2_000, 4)):
+        samples = counters.followed((Sample("parts", value, at_ms),))
+        delivery = Delivery("m", at_ms, samples, link=True)
+        told += sampler.take(delivery, Moment(at_ms, at_ms))
+
+    parts = [(one.value, one.time_ms) for one in told if one.signal == "parts"]
+    assert parts == [(65_530.0, 1_000), (65_536.0, 1_999), (4.0, 2_000)]
