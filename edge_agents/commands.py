@@ -209,6 +209,12 @@ def _advice(config: AgentConfig) -> Iterable[str]:
                 f"{machine.id}: {by_index[0]} names its namespace by number, which a server may"
                 " change at its next start; write nsu=<URI>; instead of ns=<number>;"
             )
+        opcua = machine.opcua
+        if opcua is not None and opcua.security == "none" and opcua.user is not None:
+            yield (
+                f"{machine.id}: whoever listens may read along, and maybe the password of"
+                f" {opcua.user!r}; have Basic256Sha256 enabled at the server instead of `none`"
+            )
         if not machine.state:
             yield f"{machine.id} has no state rules, so its state stays unknown"
     if config.ack == "none":
@@ -297,6 +303,7 @@ def _status(words: argparse.Namespace) -> int:
     said = json.loads(text)
     _show_session(said)
     _show_outbox(said)
+    _show_clock(said)
     _show_lines(said)
     for problem in said["disabled"]:
         say(f"left out: {problem}")
@@ -362,6 +369,16 @@ def _show_session(said: Mapping[str, Any]) -> None:
     say(f"broker {'connected' if session['connected'] else 'not connected'}; hub {hub}, "
          f"{'answering' if session['answered'] else 'not answering'}; "
          f"{session['in_flight']} entries under way, {session['resent']} sent again")  # fmt: skip
+
+
+def _show_clock(said: Mapping[str, Any]) -> None:
+    clock = said["clock"]
+    if clock["standing"] == "waiting":
+        say(f"clock NOT KNOWN to be right: {clock['waiting']} values wait for it")
+    elif clock["standing"] == "hub":
+        say("clock told by the hub: values are marked as of uncertain time")
+    if clock["steps"] or clock["untimed"]:
+        say(f"clock set {clock['steps']} times; {clock['untimed']} values of uncertain time")
 
 
 def _show_outbox(said: Mapping[str, Any]) -> None:

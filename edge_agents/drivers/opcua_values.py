@@ -188,7 +188,7 @@ def shape(raw: object) -> str | None:
     if isinstance(raw, list | tuple):
         return f'it is an array of {len(raw)}: choose one element, e.g. path: "[0]"'
     if isinstance(raw, ua.ExtensionObject):
-        return "it is a structure whose fields the server does not describe"
+        return "it is a structure of the maker's own, which cannot be read"
     if isinstance(raw, Mapping):
         return _of_fields([str(name) for name in raw])
     simple = isinstance(raw, ua.LocalizedText | ua.QualifiedName | ua.XmlElement | ua.StatusCode)

@@ -230,3 +230,40 @@ def test_status_of_a_running_agent_tells_session_outbox_and_lines(site, capsys):
     assert "modbus 127.0.0.1:" in out
     assert commands.main(["status", "--json", "--config", str(site.path)]) == 0
     assert json.loads(capsys.readouterr().out)["machines"] == 2
+
+
+@pytest.mark.parametrize(
+    ("clock", "words"),
+    [
+        ({"standing": "sure", "waiting": 0, "untimed": 0, "steps": 0}, []),
+        (
+            {"standing": "waiting", "waiting": 7, "untimed": 0, "steps": 0},
+            ["clock NOT KNOWN to be right: 7 values wait for it"],
+        ),
+        (
+            {"standing": "hub", "waiting": 0, "untimed": 3, "steps": 1},
+            [
+                "clock told by the hub: values are marked as of uncertain time",
+                "clock set 1 times; 3 values of uncertain time",
+            ],
+        ),
+    ],
+)
+def test_status_tells_of_a_clock_only_when_something_is_wrong_with_it(clock, words, capsys):
+    commands._show_clock({"clock": clock})
+
+    assert capsys.readouterr().out.splitlines() == words
+
+
+def test_check_advises_against_a_password_that_anybody_can_read(config, capsys):
+    rewrite(
+        config,
+        'modbus: {tcp: "127.0.0.1:1", timeout: 200ms}',
+        "opcua: {url: opc.tcp://h, security: none, user: me}",
+    )
+    text = config.read_text().replace("register: coil 1", "node: i=1, type: bool")
+    config.write_text(text.replace("register: input 0", "node: i=2"))
+
+    commands.main(["check", "--offline", "--config", str(config)])
+
+    assert "maybe the password of 'me'" in capsys.readouterr().out

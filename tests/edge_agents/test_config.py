@@ -310,7 +310,7 @@ def test_the_example_for_a_factory_is_a_good_file():
 
     config = validate(read(example), AgentConfig).completed()
 
-    assert [machine.id for machine in config.machines] == ["mc-100", "rb-7"]
+    assert [machine.id for machine in config.machines] == ["mc-100", "rb-7", "press-3"]
 
 
 def test_relative_paths_are_seen_from_the_file(tmp_path):

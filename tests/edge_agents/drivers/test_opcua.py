@@ -106,7 +106,7 @@ def test_one_element_of_an_array_or_a_structure_is_a_signal_and_the_whole_is_non
     [
         ([1.0, 2.0], 'an array of 2: choose one element, e.g. path: "[0]"'),
         (RANGE, "a structure: choose a field by path:, of Low, High"),
-        (ua.ExtensionObject(ua.NodeId(7, 2), b""), "fields the server does not describe"),
+        (ua.ExtensionObject(ua.NodeId(7, 2), b""), "a structure of the maker's own"),
         (ua.NodeId(7, 2), None),
         (ua.LocalizedText("a"), None),
         (5.0, None),
