@@ -43,3 +43,11 @@ def store(store_url):
     opened = Store.open(store_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def small_store(tmp_path):
+    """Give an open store on SQLite, for what does not depend on the engine."""
+    opened = Store.open(f"sqlite:///{tmp_path}/coordination.sqlite")
+    yield opened
+    opened.close()
