@@ -1,23 +1,21 @@
 """Machines: everything known of one of them now."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from gateway.model import Quality, Reason
-from hub.access import View
+from hub.access import Group, Level, View
 from hub.access.masks import shown
 from hub.api.availability import LIMIT_MAX, Filter, Item, item, read_cursor, select, write_cursor
 from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import documented, not_found
-from hub.api.times import rfc3339
+from hub.api.times import maybe_rfc3339, rfc3339
 from hub.live import LiveMachine, SignalValue
 from hub.stream import to_json
-
-ALARMS_MAX: Final = 500
 
 
 class Signal(BaseModel):
@@ -33,6 +31,22 @@ class Signal(BaseModel):
     counts: str | None
 
 
+class MachineJob(BaseModel):
+    """The job that is on a machine now; `done` and `remaining` count its parts in this step."""
+
+    id: str
+    number: str
+    part: str
+    step: int
+    quantity: int
+    done: float
+    remaining: int
+    started: str
+    due: str | None
+    cycle_s: float | None
+    planned_cycle_s: float | None
+
+
 class Machine(Item):
     """A machine with its signals, its evidence and its three links."""
 
@@ -45,6 +59,7 @@ class Machine(Item):
     link: bool | None
     parts_good: float | None
     parts_scrap: float | None
+    job: MachineJob | None
     signals: list[Signal]
 
 
@@ -105,7 +120,29 @@ def _machine(context: Context, machine: LiveMachine, view: View, now_ms: int) ->
         "link": machine.link,
         "parts_good": machine.parts_good,
         "parts_scrap": machine.parts_scrap,
+        "job": _job(context, machine, view),
         "signals": [_signal(signal) for _, signal in sorted(machine.signals.items())],
+    }
+
+
+def _job(context: Context, machine: LiveMachine, view: View) -> dict[str, Any] | None:
+    if view.level(machine.site, Group.JOB_DETAIL) is not Level.FULL:
+        return None
+    job = context.jobs.running(machine.site, machine.machine)
+    if job is None:
+        return None
+    return {
+        "id": job.job_id,
+        "number": job.job,
+        "part": job.part,
+        "step": job.step,
+        "quantity": job.quantity,
+        "done": job.done,
+        "remaining": job.remaining,
+        "started": rfc3339(job.started_ms),
+        "due": maybe_rfc3339(job.due_ms),
+        "cycle_s": job.cycle_s,
+        "planned_cycle_s": job.planned_cycle_s,
     }
 
 
