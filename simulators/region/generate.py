@@ -5,11 +5,12 @@ of the municipalities (JIS X 0402), coordinates lie in the district, to about a 
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from simulators.machine import KINDS
-from simulators.region.plan import Location, MachinePlan, Region, Site, Words
+from simulators.region.plan import Hours, Location, MachinePlan, Region, Site, Words
 
 SPREAD_DEG: Final = 0.02
 """How far sites of one district lie apart, about 2 km."""
@@ -70,6 +71,8 @@ _TRADES: Final = (
     ("kogyo", "Industries", "工業"),
     ("giken", "Engineering", "技研"),
 )
+_HOURS: Final[Sequence[Hours]] = ("around-the-clock", "day", "two-shifts", "around-the-clock")
+"""By the site's number: at any hour some work and some are closed."""
 _PREFIXES: Final = {
     "machining-centre": "mc",
     "nc-lathe": "nl",
@@ -116,6 +119,7 @@ def _site(index: int, machines: int, protocols: Protocols, rng: random.Random) -
             lon=round(district.lon + rng.uniform(-SPREAD_DEG, SPREAD_DEG), 4),
         ),
         municipality=district.municipality,
+        hours=_HOURS[index % len(_HOURS)],
         machines=tuple(
             _machine(district, one, protocols, old=(index, one) == OLD) for one in range(machines)
         ),

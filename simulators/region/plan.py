@@ -16,6 +16,7 @@ MACHINES_MAX: Final = 200
 """Machines of one site."""
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,48}$")]
+Hours = Literal["day", "two-shifts", "around-the-clock"]
 Place = tuple[str | int, ...]
 
 
@@ -106,6 +107,8 @@ class Site(_Strict):
     municipality: Annotated[str, Field(pattern=r"^\d{5}$")]
     """Five-digit code of the municipality (JIS X 0402 with the prefecture's two digits)."""
     time_zone: str = "Asia/Tokyo"
+    hours: Hours = "day"
+    """When people work: by day, in two shifts, or in three around the clock."""
     opcua_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """TCP port of the site's OPC UA server, 0 for a free one."""
     machines: Annotated[tuple[MachinePlan, ...], Field(min_length=1, max_length=MACHINES_MAX)]

@@ -5,7 +5,7 @@ user does.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from simulators.region.plan import MachinePlan, Region, Site, dump
 from simulators.region.simulation import Whereabouts
 
 AGENT_ID: Final = "edge-1"
+DAILY: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WORKDAYS: Final = DAILY[:5]
 DRIVE_SHARE: Final = 0.05
 """Share of the nominal speed above which the main drive counts as turning."""
 READING_S: Final = 3
@@ -53,14 +55,6 @@ def agent_yaml(
     )
 
 
-EVERY_DAY: Final = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-HOURS: Final[tuple[Mapping[str, object], ...]] = (
-    {"kind": "work", "weekdays": EVERY_DAY, "start": "06:00", "end": "06:00"},
-    {"kind": "break", "weekdays": EVERY_DAY, "start": "12:00", "end": "13:00"},
-)
-"""Three shifts every day, with a break at noon: whenever the demo is looked at, somebody works."""
-
-
 def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.0.0.1:0") -> str:
     """Write the settings of a hub that knows all sites of the region."""
     sites = {
@@ -69,7 +63,7 @@ def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.
             "time_zone": site.time_zone,
             "location": site.location.model_dump(),
             "municipality": site.municipality,
-            "calendar": {"rules": [dict(rule) for rule in HOURS]},
+            "calendar": calendar_of(site),
         }
         for site in region.sites
     }
@@ -82,6 +76,37 @@ def hub_yaml(region: Region, *, broker_url: str, data: Path, listen: str = "127.
             "sites": sites,
         }
     )
+
+
+def calendar_of(site: Site) -> dict[str, object]:
+    """Write the hours of a site."""
+    if site.hours == "around-the-clock":
+        shifts = [
+            _rule("work", "08:00", "16:00", DAILY, label="一直", on_holidays=True),
+            _rule("work", "16:00", "00:00", DAILY, label="二直", on_holidays=True),
+            _rule("work", "00:00", "08:00", DAILY, label="三直", on_holidays=True),
+        ]
+        return {"production_day_start": "08:00", "rules": shifts}
+    if site.hours == "two-shifts":
+        shifts = [
+            _rule("work", "06:00", "14:00", WORKDAYS, label="早番"),
+            _rule("work", "14:00", "22:00", WORKDAYS, label="遅番"),
+            _rule("break", "10:00", "10:30", WORKDAYS),
+            _rule("break", "18:00", "18:30", WORKDAYS),
+        ]
+        return {"production_day_start": "06:00", "holidays": "JP", "rules": shifts}
+    hours = [
+        _rule("work", "08:00", "17:00", WORKDAYS, label="昼勤"),
+        _rule("break", "12:00", "13:00", WORKDAYS, label="昼休み"),
+        _rule("break", "15:00", "15:15", WORKDAYS),
+    ]
+    return {"production_day_start": "08:00", "holidays": "JP", "rules": hours}
+
+
+def _rule(
+    kind: str, start: str, end: str, weekdays: Sequence[str], **more: object
+) -> dict[str, object]:
+    return {"kind": kind, "start": start, "end": end, "weekdays": list(weekdays), **more}
 
 
 def _machine(

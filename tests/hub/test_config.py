@@ -81,3 +81,11 @@ def test_a_mistake_is_told_with_its_key_and_line(text, key):
     assert "secret" not in str(problem) or "broker" in text
     assert problem.key.startswith(key)
     assert problem.place.startswith("hub.yaml:1:")
+
+
+def test_times_of_day_may_be_written_without_quotes():
+    hours = "rules: [{kind: work, start: 22:00, end: 06:00, weekdays: [mon]}]"
+    text = f"sites: {{x: {{name: {{en: X}}, calendar: {{production_day_start: 9:00, {hours}}}}}}}"
+    told = settings(text).sites["x"].calendar
+    assert (told.rules[0].start, told.rules[0].end) == ("22:00", "06:00")
+    assert told.production_day_start == "09:00"
