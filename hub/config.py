@@ -160,20 +160,6 @@ class Location(_Strict):
     lon: float = Field(ge=-180, le=180)
 
 
-def _clock_times(raw: object) -> object:
-    """Write times of day as YAML 1.1 was asked for: it reads 22:00 as base 60, the number 1320."""
-    if isinstance(raw, dict):
-        return {key: _clock_time(key, value) for key, value in raw.items()}
-    return [_clock_times(item) for item in raw] if isinstance(raw, list) else raw
-
-
-def _clock_time(key: object, raw: object) -> object:
-    minutes = raw if isinstance(raw, int) and not isinstance(raw, bool) else None
-    if key in {"start", "end", "production_day_start"} and minutes is not None:
-        return f"{minutes // 60:02}:{minutes % 60:02}"
-    return _clock_times(raw)
-
-
 class Site(_Strict):
     """What nobody but a person knows about a factory."""
 
@@ -181,7 +167,7 @@ class Site(_Strict):
     time_zone: str = "UTC"
     location: Location | None = None
     municipality: str | None = Field(default=None, max_length=64)
-    calendar: Annotated[Calendar, BeforeValidator(_clock_times)] | None = None
+    calendar: Calendar | None = None
     """Its hours, until somebody writes others over HTTP."""
 
     @field_validator("time_zone")

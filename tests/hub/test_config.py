@@ -85,7 +85,7 @@ def test_a_mistake_is_told_with_its_key_and_line(text, key):
 
 def test_times_of_day_may_be_written_without_quotes():
     hours = "rules: [{kind: work, start: 22:00, end: 06:00, weekdays: [mon]}]"
-    text = f"sites: {{x: {{name: {{en: X}}, calendar: {{production_day_start: 9:00, {hours}}}}}}}"
+    text = f"sites: {{x: {{name: {{en: X}}, calendar: {{production_day_start: 09:00, {hours}}}}}}}"
     told = settings(text).sites["x"].calendar
     assert (told.rules[0].start, told.rules[0].end) == ("22:00", "06:00")
     assert told.production_day_start == "09:00"
