@@ -132,6 +132,7 @@ def rtu_frame(sent, pdu):
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(
     ("framing", "frame"), [(TcpFraming, tcp_frame), (RtuFraming, rtu_frame)], ids=["tcp", "rtu"]
 )
@@ -295,6 +296,7 @@ def test_a_unit_is_asked_who_it_is():
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(1_800)
 def test_no_identification_raises_anything_but_garbled():
     rng = random.Random(8)
     told = 0

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agents.drivers.breaker import Backoff, Breaker
-from edge_agents.drivers.late_reply import LateReplyGuard
 from edge_agents.drivers.schedule import Schedule
 
 
@@ -170,22 +169,3 @@ def test_delays_stay_finite_after_years_of_silence():
     backoff = Backoff(random.Random(1), first_s=0.5, longest_s=15.0)
 
     assert max(backoff.next_s() for _ in range(5_000)) <= 18.0
-
-
-def test_after_a_time_out_the_line_is_quiet_for_the_whole_guard():
-    guard = LateReplyGuard(1.0)
-    assert guard.wait_s(0.0) == 0.0
-    guard.timed_out(10.0)
-
-    assert guard.wait_s(10.25) == 0.75
-    assert guard.wait_s(11.0) == 0.0
-
-
-def test_a_late_reply_makes_the_quiet_begin_anew_but_ordinary_input_does_not():
-    guard = LateReplyGuard(1.0)
-    guard.timed_out(10.0)
-    guard.heard(10.75)
-
-    assert guard.wait_s(11.0) == 0.75
-    guard.heard(50.0)
-    assert guard.wait_s(50.0) == 0.0
