@@ -240,7 +240,8 @@ def _answer(context: Context, site: str, machine: str | None, view: View, accept
     if ICS in accept:
         calendar = owned.calendar if owned else Calendar()
         zone = calendars.time_zone(site, machine)
-        text = ical.write(calendar, zone, f"{site}/{machine or ''}", now_ms=context.now_ms())
+        name = f"{site}/{machine}" if machine else site
+        text = ical.write(calendar, zone, name, now_ms=context.now_ms())
         return _ics(text, machine or site, headers)
     content = _content(calendars, site, machine, owned, own=view.own(site))
     return Response(to_json(content), media_type=JSON, headers=headers)

@@ -9,13 +9,15 @@
 import math
 
 import numpy as np
+import pytest
 
 from gateway.model import State
 from gateway.sparkplug import names
 from hub.columns import Columns, SeriesIndex, StateChange
-from hub.historian import StateInterval
+from hub.historian import Span, StateInterval
 from hub.ingest.silences import KEEP_EVERY_MS, Read, Silences
 from hub.ingest.states import StateRows
+from tests.hub.ingest.scenes import SITE, Agent, Clock, Hub
 
 T0 = 1_795_000_000_000
 AGE = 5000
@@ -139,4 +141,48 @@ def test_reading_times_come_from_columns_thinned_out():
         ("a", 5000, 2500),
         ("a", 5100, 2500),
         ("b", 0, None),
+    ]
+
+
+@pytest.mark.parametrize("written_before", [True, False])
+def test_the_history_of_an_agent_that_was_away_is_the_same_whether_or_not_the_hub_restarts(
+    tmp_path, written_before
+):
+    clock = Clock()
+    begin_ms = clock.now_ms
+    hub, agent = Hub(tmp_path, now_ms=clock), Agent(tmp_path, now_ms=clock)
+    agent.connect()
+
+    def reads(hub, seconds, *more):
+        for _ in range(seconds):
+            told = [(names.READ_AT, clock.now_ms), (names.MAX_AGE, 1000), *more]
+            agent.record("mc-1", *told)
+            agent.take(hub.step(agent.poll()))
+            clock.now_ms += 1000
+
+    reads(hub, 5, (names.STATE, "running"))
+    if written_before:
+        hub.write()
+    clock.now_ms += 200_000  # switched off, and on again
+    reads(hub, 5)
+    hub.write()
+    hub.inbox.close()
+    hub.historian.close()
+
+    again = Hub(tmp_path, now_ms=clock, seed=2)
+    clock.now_ms += 300_000
+    agent.connect()
+    for _ in range(3):
+        agent.take(again.step(agent.poll()))
+    reads(again, 5)
+    again.write()
+    found = again.historian.states(SITE, "mc-1", Span(begin_ms, clock.now_ms))
+    told = [(round((i.start_ms - begin_ms) / 1000), i.state.value, i.source) for i in found]
+    again.abandon()
+    agent.journal.close()
+    assert [each for each in told if each[1] == "unknown" or each[2] == "hub"] == [
+        (7, "unknown", "hub"),
+        (205, "running", "hub"),
+        (208, "unknown", "hub"),  # from the reading that was kept, for the hub forgot the last
+        (510, "running", "hub"),
     ]
