@@ -149,6 +149,7 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             now_ms=now_ms,
             followers=[calendars.reload, reservations.refresh, floor.entries.reload],
             hide=state.live.hide,
+            label=state.live.label,
         )
         stream = LiveStream(state.live, now_ms=now_ms, board=capacity.board, build=build_id())
         pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hub.coordination.taxonomy import Taxonomy
+from hub.live import Label
 from hub.registry import MachineRecord, Registry, SiteRecord
 from hub.store.entries import (
     Alias,
@@ -194,6 +195,14 @@ class Directory:
         retired = {key for key, edit in edits.machines.items() if edit.retired_ms is not None}
         return frozenset(retired | set(edits.aliases))
 
+    def labels(self) -> dict[Key, Label]:
+        """Give what people wrote of the machines in service, as the live lists are to show it."""
+        return {
+            key: Label(edit.name, edit.kind, edit.maker, edit.model, _processes(edit))
+            for key, edit in self._edits.machines.items()
+            if edit.retired_ms is None and key not in self._edits.aliases
+        }
+
     def hidden(self, site: str, machine: str) -> bool:
         """Tell whether what is heard under this id is no longer shown."""
         if (site, machine) in self._edits.aliases:
@@ -279,6 +288,11 @@ def municipality_code(text: str | None) -> str | None:
     if text is not None and len(text) == 6 and text.isascii() and text.isdigit():  # noqa: PLR2004 (digits)
         return text[:5]
     return text
+
+
+def _processes(edit: MachineEdit) -> tuple[str, ...] | None:
+    told = edit.capabilities
+    return None if told is None else tuple(dict.fromkeys(each.process for each in told))
 
 
 def _told(edit: SiteEdit | MachineEdit | None, names: tuple[str, ...]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from hub.coordination.directory import Directory, Key
 from hub.historian import Historian
+from hub.live import Label
 from hub.registry import Registry
 from hub.store import Store, Tx, audit, directory, erasure, events
 from hub.store.entries import (
@@ -60,8 +61,9 @@ class DirectoryChanges:
         now_ms: Callable[[], int],
         followers: Sequence[Callable[[], None]] = (),
         hide: Callable[[frozenset[Key]], None] | None = None,
+        label: Callable[[Mapping[Key, Label]], None] | None = None,
     ) -> None:
-        """`hide` is told which ids are not to be shown, now and after each change.
+        """`hide` is told which ids are not to be shown, and `label` how the others are called.
 
         `followers` are called after each commit that moved or deleted rows of other domains.
         """
@@ -72,6 +74,7 @@ class DirectoryChanges:
         self._now_ms = now_ms
         self._followers = tuple(followers)
         self._hide = hide
+        self._label = label
         self.reload()
 
     def reload(self) -> None:
@@ -275,6 +278,8 @@ class DirectoryChanges:
         self._directory.load(edits)
         if self._hide is not None:
             self._hide(self._directory.hidden_ids())
+        if self._label is not None:
+            self._label(self._directory.labels())
 
     def _tell_followers(self, tx: Tx) -> None:
         for follower in self._followers:

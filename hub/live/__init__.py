@@ -3,7 +3,7 @@
 from hub.live.alarms import Alarm, Alarms
 from hub.live.counters import Counters
 from hub.live.live import Live
-from hub.live.machine import AgentLink, Hours, LiveMachine, SignalValue, Told
+from hub.live.machine import AgentLink, Hours, Label, LiveMachine, SignalValue, Told
 
 __all__ = [
     "AgentLink",
@@ -11,6 +11,7 @@ __all__ = [
     "Alarms",
     "Counters",
     "Hours",
+    "Label",
     "Live",
     "LiveMachine",
     "SignalValue",

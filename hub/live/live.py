@@ -18,12 +18,21 @@ from numpy.typing import NDArray
 from gateway.model import Quality, Reason, State, Value
 from gateway.sparkplug import names
 from hub.columns import Columns, SeriesIndex, SeriesName
-from hub.live.machine import AgentLink, Hours, LiveMachine, SignalValue, Told, no_calendar
+from hub.live.machine import (
+    AgentLink,
+    Hours,
+    Label,
+    LiveMachine,
+    SignalValue,
+    Told,
+    no_calendar,
+)
 from hub.registry import MachineRecord
 
 NOT_LIVE: Final = -1
 """Key of a message that must not touch the live state (foreign history)."""
 OFFSET_BITS: Final = 40
+NO_LABEL: Final = Label()
 _UNKNOWN: Final = -1  # order of a series that never had a value
 _RESTORED: Final = 0  # order of a series whose value comes from the store
 
@@ -169,6 +178,7 @@ class Live:
         self._reachable = False
         self._hours: Callable[[str, str, int], Hours] | None = None
         self._hidden: frozenset[tuple[str, str]] = frozenset()
+        self._labels: Mapping[tuple[str, str], Label] = {}
         self.hidden_births = 0
         """Births of machines that are not shown: retired ones, or under a former id."""
         self.version = 0
@@ -223,6 +233,14 @@ class Live:
             if index is None or (site, machine) in self._hidden:
                 return {}
             return self._signals(self._rows[index])
+
+    def label(self, labels: Mapping[tuple[str, str], Label]) -> None:
+        """Show these machines as people wrote of them, those without any sensor too."""
+        with self._lock:
+            before, self._labels = self._labels, labels
+            for key in {*before, *labels}:
+                if before.get(key) != labels.get(key):
+                    self._touch(self._row(*key))
 
     # -- what ingest says ------------------------------------------------------------------
 
@@ -547,6 +565,7 @@ class Live:
             return cached
         agent = row.agent
         told = row.told if agent is None else None
+        label = self._labels.get((row.site, row.machine), NO_LABEL)
         fresh = LiveMachine(
             index=row.index,
             site=row.site,
@@ -555,11 +574,11 @@ class Live:
             row_version=row.row_version,
             agent=agent.agent if agent else "",
             foreign=agent.foreign if agent else False,
-            name=row.name,
-            kind=row.kind,
-            maker=row.maker,
-            model=row.model,
-            processes=row.processes,
+            name=row.name if label.name is None else label.name,
+            kind=label.kind or row.kind,
+            maker=label.maker or row.maker,
+            model=label.model or row.model,
+            processes=row.processes if label.processes is None else label.processes,
             agent_online=agent.online if agent else None,
             device_online=row.device_online,
             reachable=self._reachable,

@@ -66,6 +66,17 @@ class AgentLink:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What a person wrote of a machine, which goes before what its birth says. None: nothing."""
+
+    name: Mapping[str, str] | None = None
+    kind: str | None = None
+    maker: str | None = None
+    model: str | None = None
+    processes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LiveMachine:
     """One machine. Whatever depends on the clock is a method that takes the time.
 

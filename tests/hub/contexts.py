@@ -55,6 +55,7 @@ def new_context(*, live, registry, historian, store, now_ms, **others):
         historian=historian,
         now_ms=now_ms,
         hide=live.hide,
+        label=live.label,
     )
     parts["historian"] = JoinedHistory(historian, parts["directory"].former_ids)
     parts.setdefault("directory_changes", changes)

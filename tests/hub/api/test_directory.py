@@ -421,3 +421,26 @@ async def test_regions_are_told_over_http_with_chi(client):
     assert told["machines_by_state"]["running"] == 3
     assert (await client.get("/api/v1/regions/47/summary")).status_code == 404
     assert (await client.get("/api/v1/regions/1x/summary")).status_code == 422
+
+
+async def test_live_lists_show_what_people_wrote_and_machines_without_sensors(client, scene):
+    scene.read("mc-1")
+    await put(client, f"{MC}/entry", {"name": {"en": "Old Faithful"}})
+    await put(client, f"{MC}/capabilities", {"capabilities": [{"process": "turning"}]})
+    await put(client, "/api/v1/machines/ota/vice-1/entry", {"kind": "bench"}, new=True)
+
+    found = (await client.get("/api/v1/availability?site=ota")).json()["items"]
+
+    assert [(i["machine"], i["kind"], i["processes"]) for i in found] == [
+        ("mc-1", "machining-centre", ["turning"]),
+        ("vice-1", "bench", []),
+    ]
+    assert found[0]["name"] == {"en": "Old Faithful"}
+    assert (found[1]["state"], found[1]["connectivity"]) == ("unknown", "never-seen")
+
+    scene.add("mc-1")  # the agent starts again
+    scene.clock.now_ms += 1000
+    await put(client, f"{MC}/capabilities", {"capabilities": None})
+    found = (await client.get("/api/v1/availability?site=ota")).json()["items"]
+    assert found[0]["name"] == {"en": "Old Faithful"}
+    assert found[0]["processes"] == ["milling-3axis"]
