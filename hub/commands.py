@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway import logs, settings
-from hub import asking
+from hub import asking, letting_in
 from hub.broker import BrokerError, EmbeddedBroker
 from hub.config import HubConfig
 from hub.service import HubError, run_hub, tell_port
@@ -31,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     logs.configure("hub", level=words.log_level)
     if hasattr(words, "ask"):
         return asking.run(words)
+    if hasattr(words, "act"):
+        return letting_in.run(words)
     if words.command == "broker":
         return _broker(words.port, words.ready_file)
     try:
@@ -101,4 +103,5 @@ def _parser() -> argparse.ArgumentParser:
             "--ready-file", type=Path, help="written when it listens: the port, in one line"
         )
     asking.add_commands(commands)
+    letting_in.add_commands(commands, read_config)
     return parser
