@@ -30,6 +30,7 @@ from edge_agents.drivers.driver import Deliver, DriverStatus, obey_cancellation
 from edge_agents.drivers.nodes import Server
 from edge_agents.drivers.opcua_paths import PREFIX, follow
 from edge_agents.drivers.opcua_security import TrustError, secure
+from edge_agents.drivers.opcua_structures import Types, UnknownTypeError
 from edge_agents.drivers.opcua_values import (
     CODE_MASK,
     REASONS,
@@ -278,6 +279,8 @@ class _Conversation:
         self._gone = asyncio.Event()
         self._jobs: Schedule[_Job] = Schedule()
         self._handles: dict[int, Item] = {}
+        self._types = Types(self._attribute, self._supertype)
+        self._asked_types: set[ua.NodeId] = set()
         self._next_handle = count(1)
         self._subscription: int | None = None
         self._vanished: list[Item] = []
@@ -343,7 +346,48 @@ class _Conversation:
             by_id = None if text.startswith(PREFIX) else _node_id(text, namespaces)
             item.node = by_path.get(text, by_id)
         self._forget([item for item in items if item.node is None], Reason.ADDRESS)
-        return [item for item in items if item.node is not None]
+        found = [item for item in items if item.node is not None]
+        await self._describe(
+            [one for one in found if any(isinstance(step, str) for step in one.signal.path)]
+        )
+        return found
+
+    async def _describe(self, items: Sequence[Item]) -> None:
+        """Learn the structures of which fields are wanted; the common ones are known."""
+        for item in items:
+            item.layouts = self._types.layouts
+            data_type = await self._attribute(item.node, ua.AttributeIds.DataType)
+            if not isinstance(data_type, ua.NodeId) or data_type.NamespaceIndex == 0:
+                continue
+            if data_type in self._asked_types:
+                continue
+            self._asked_types.add(data_type)
+            try:
+                await self._types.learn(data_type)
+            except UnknownTypeError as error:
+                log.warning("%s: %s: %s", self._server.url, item.signal.name, error)
+
+    async def _attribute(self, node: ua.NodeId | None, attribute: ua.AttributeIds) -> object:
+        """Read one attribute that is no value; None when there is none."""
+        self._figures.requests += 1
+        (found,) = await self._session.read_attributes([node or ua.NodeId()], attribute)
+        return None if found.Value is None else found.Value.Value
+
+    async def _supertype(self, data_type: ua.NodeId) -> ua.NodeId | None:
+        """Find the type that a type is a kind of."""
+        wanted = ua.BrowseDescription(
+            NodeId=data_type,
+            BrowseDirection=ua.BrowseDirection.Inverse,
+            ReferenceTypeId=ua.NodeId(ua.Int32(ua.ObjectIds.HasSubtype)),
+            IncludeSubtypes=False,
+            NodeClassMask=ua.NodeClass.DataType,
+            ResultMask=ua.BrowseResultMask.All,
+        )
+        self._figures.requests += 1
+        parameters = ua.BrowseParameters(RequestedMaxReferencesPerNode=1, NodesToBrowse=[wanted])
+        (result,) = await self._session.browse(parameters)
+        found = result.References or ()
+        return found[0].NodeId if found else None
 
     def _forget(self, items: Sequence[Item], reason: Reason) -> None:
         """Say that these nodes cannot be read, once, and try them again later."""
@@ -581,7 +625,11 @@ def _complain(item: Item, sample: Sample, value: ua.DataValue) -> None:
         return
     item.complained = True
     raw = value.Value.Value
-    what = shape(reach(raw, item.signal.path)) or shape(raw) or f"it is a {type(raw).__name__}"
+    what = (
+        shape(reach(raw, item.signal.path, item.layouts))
+        or shape(raw)
+        or f"it is a {type(raw).__name__}"
+    )
     machine = item.presence.machine
     log.warning("%s cannot take %s for a signal: %s", machine, item.signal.name, what)
 

@@ -6,7 +6,7 @@ cannot be a signal is refused as such, and said once by name.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +14,7 @@ from asyncua import ua
 
 from edge_agents.drivers.decoder import Outcome, Step, number_step
 from edge_agents.drivers.nodes import NodeSignal
+from edge_agents.drivers.opcua_structures import Layouts, unpack
 from edge_agents.drivers.presence import Presence
 from edge_agents.drivers.registers import Kind
 from gateway.model import Quality, Reason, Sample
@@ -67,6 +68,8 @@ class Item:
     """When it was last said to be lost: no later value may bear an earlier time."""
     complained: bool = False
     """Whether the log says that its values can be no signal."""
+    layouts: Layouts = field(default_factory=dict)
+    """How the server's own structures are read."""
     watched: int | None = None
     """The server's number for watching it, while the server does."""
     told: ua.DataValue | None = None
@@ -101,7 +104,7 @@ def sample_of(item: Item, value: ua.DataValue, time_ms: int, at_ms: int) -> Samp
         reason = REASONS.get(status & CODE_MASK, Reason.SOURCE)
         return Sample(name, None, time_ms, Quality.BAD, reason)
     raw = None if value.Value is None else value.Value.Value
-    outcome, reason = value_of(item, reach(raw, item.signal.path))
+    outcome, reason = value_of(item, reach(raw, item.signal.path, item.layouts))
     if reason is not Reason.NONE:
         return Sample(name, None, time_ms, Quality.BAD, reason)
     if severity:
@@ -160,10 +163,10 @@ class _Nowhere:
 _NOWHERE: Final = _Nowhere()
 
 
-def reach(raw: object, path: Sequence[int | str]) -> object:
+def reach(raw: object, path: Sequence[int | str], layouts: Layouts) -> object:
     """Follow a path into arrays (by index from 0) and structures (by the name of a field)."""
     for step in path:
-        raw = _inner(raw)
+        raw = _inner(raw, layouts)
         if isinstance(step, int):
             elements = raw if isinstance(raw, list | tuple) else ()
             raw = elements[step] if step < len(elements) else _NOWHERE
@@ -173,13 +176,17 @@ def reach(raw: object, path: Sequence[int | str]) -> object:
             raw = getattr(raw, step)
         else:
             raw = _NOWHERE
-    return _inner(raw) if path else raw
+    return _inner(raw, layouts) if path else raw
 
 
-def _inner(raw: object) -> object:
+def _inner(raw: object, layouts: Layouts) -> object:
     """Take a value out of the boxes that arrays of any type have it in."""
     while isinstance(raw, ua.Variant | ua.DataValue):
         raw = raw.Value
+    if isinstance(raw, ua.ExtensionObject):
+        layout = layouts.get(raw.TypeId)
+        if layout is not None and isinstance(raw.Body, bytes):
+            return unpack(layout, raw.Body)
     return raw
 
 
