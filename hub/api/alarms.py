@@ -5,10 +5,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from hub.access import View
 from hub.api.caller import CallerOf, ViewOf
 from hub.api.context import Context
+from hub.api.machines import answer
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import maybe_rfc3339, rfc3339
 from hub.coordination.alarm_book import NotYourAlarmError, UnknownAlarmError
@@ -57,14 +59,14 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter(tags=["alarms"])
 
     @router.get("/alarms", response_model=AlarmList, responses=documented(422))
-    async def alarms(view: ViewOf, *, active: bool = True) -> dict[str, Any]:
+    async def alarms(view: ViewOf, *, active: bool = True) -> Response:
         """Give the alarms of the caller's own sites, all of them to who runs the hub.
 
         Those that are over are given too when `active` is false.
         """
         found = context.alarms.active() if active else context.alarms.all()
         own = [_item(each) for each in found if _shown(view, each)]
-        return {"as_of": rfc3339(context.now_ms()), "items": own[:ALARMS_MAX]}
+        return answer({"as_of": rfc3339(context.now_ms()), "items": own[:ALARMS_MAX]})
 
     @router.post(
         "/alarms/{alarm}/acknowledge",
@@ -73,7 +75,7 @@ def routes(context: Context) -> APIRouter:
     )
     async def acknowledge(
         *, alarm: AlarmId, caller: CallerOf, told: Acknowledgement | None = None
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Take note of an alarm; one about something that is over by itself ends by that."""
         note = None if told is None else told.note
         try:
@@ -83,7 +85,7 @@ def routes(context: Context) -> APIRouter:
         except NotYourAlarmError as error:
             text = "Your role does not allow this."
             raise RefusalError(403, "forbidden", text) from error
-        return _item(noted)
+        return answer(_item(noted))
 
     return router
 
