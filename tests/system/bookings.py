@@ -239,24 +239,22 @@ class Plan:
     """What is wanted when: the same few hours by everybody, moving on as they fill up."""
 
     def __init__(self, ports, operations, seed, clients):
+        self.workers = []
         self.ports = ports
         self.seed = seed
         self._operations = operations
-        self._clients = clients
+        self._done = 0
         self._began_s = int(time.time()) // HOUR_S * HOUR_S + 48 * HOUR_S
         self._round = 0
         self.barrier = threading.Barrier(clients, action=self._turn)
 
     @property
-    def rounds(self):
-        return max(1, self._operations // (self._clients * 3))
-
-    @property
     def done(self):
-        return self._round
+        """How much of it is done, from 0 to 1."""
+        return self._done / self._operations
 
     def next_round(self):
-        return self._round < self.rounds
+        return self._done < self._operations
 
     def meet(self):
         """Wait for everybody; give the number of the round, the same to all."""
@@ -264,7 +262,9 @@ class Plan:
         return self._round
 
     def _turn(self):
+        """Between two rounds, while everybody waits."""
         self._round += 1
+        self._done = sum(worker.told.counts["operations"] for worker in self.workers)
 
     def wanted(self, rng):
         first = self._round * 2
@@ -379,7 +379,7 @@ def run(operations, *, store="sqlite", seed=1, kills=3, clients=CLIENTS, folder=
         for number in range(1, len(hubs.ports)):
             hubs.start(number)
         plan = Plan(hubs.ports, operations, seed, clients)
-        workers = [Client(number, plan) for number in range(clients)]
+        plan.workers = workers = [Client(number, plan) for number in range(clients)]
         began = time.monotonic()
         for worker in workers:
             worker.start()
@@ -407,7 +407,7 @@ def kill_now_and_then(hubs, plan, workers, kills, rng):
     """Kill a hub at moments spread over the run, and start it again at once."""
     killed = 0
     for number in range(1, kills + 1):
-        due = plan.rounds * number // (kills + 1)
+        due = number / (kills + 1)
         while plan.done < due and any(worker.is_alive() for worker in workers):
             time.sleep(0.01)
         if not any(worker.is_alive() for worker in workers):
