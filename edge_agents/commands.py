@@ -17,7 +17,7 @@ from edge_agents.agent.agent import utc_ms
 from edge_agents.agent.births import BIRTH_BYTES_MAX, birth_bytes
 from edge_agents.agent.loading import ENVIRONMENT_PREFIX, strict
 from edge_agents.config import AgentConfig, MachineConfig
-from edge_agents.drivers import line_plans, read_once
+from edge_agents.drivers import conversations, line_plans, read_each, read_once
 from edge_agents.first_look.commands import add_commands
 from edge_agents.profiles import Profile, profiles, read_profile
 from edge_agents.terminal import FAILED, GOOD, WRONG_USE, complain, say, table
@@ -222,14 +222,18 @@ def _advice(config: AgentConfig) -> Iterable[str]:
 
 
 async def _read_all(config: AgentConfig) -> dict[str, tuple[Sample, ...]]:
+    """Read all machines; those that share a line one after another, as it must be."""
     gate = asyncio.Semaphore(READS_MAX)
 
-    async def read(machine: str) -> tuple[Sample, ...]:
+    async def read(part: AgentConfig) -> dict[str, tuple[Sample, ...]]:
         async with gate:
-            return await _read_machine(config, machine, READ_TIMEOUT_S)
+            timeout_s = READ_TIMEOUT_S + len(part.machines) - 1
+            return await read_each(
+                part, now_ms=utc_ms, rng=random.SystemRandom(), timeout_s=timeout_s
+            )
 
-    ids = [machine.id for machine in config.machines]
-    return dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
+    parts = await asyncio.gather(*map(read, conversations(config).values()))
+    return {machine: samples for part in parts for machine, samples in part.items()}
 
 
 async def _read_machine(config: AgentConfig, machine: str, timeout_s: float) -> tuple[Sample, ...]:

@@ -59,6 +59,7 @@ __all__ = [
     "opcua_server",
     "open_drivers",
     "open_transport",
+    "read_each",
     "read_once",
 ]
 
@@ -157,19 +158,32 @@ async def read_once(
     A signal that has not come within the time is a bad sample. Raises KeyError for a machine that
     is not configured.
     """
-    chosen = next((one for one in config.machines if one.id == machine), None)
-    if chosen is None:
+    chosen = tuple(one for one in config.machines if one.id == machine)
+    if not chosen:
         raise KeyError(machine)
-    seen: dict[str, Sample] = {}
+    only = config.model_copy(update={"machines": chosen})
+    found = await read_each(only, now_ms=now_ms, rng=rng, timeout_s=timeout_s)
+    return found[machine]
+
+
+async def read_each(
+    config: AgentConfig,
+    *,
+    now_ms: Callable[[], int],
+    rng: random.Random,
+    timeout_s: float,
+) -> dict[str, tuple[Sample, ...]]:
+    """Read every signal of all machines once; see `read_once`. A line they share is opened once."""
+    seen: dict[tuple[str, str], Sample] = {}
+    asked = [(machine.id, name) for machine in config.machines for name in machine.signals]
     complete = asyncio.Event()
 
     def deliver(delivery: Delivery) -> None:
-        seen.update((sample.signal, sample) for sample in delivery.samples)
-        if len(seen) == len(chosen.signals):
+        seen.update(((delivery.machine, one.signal), one) for one in delivery.samples)
+        if len(seen) == len(asked):
             complete.set()
 
-    only = config.model_copy(update={"machines": (chosen,)})
-    drivers = open_drivers(only, now_ms=now_ms, rng=rng)
+    drivers = open_drivers(config, now_ms=now_ms, rng=rng)
     tasks = [asyncio.create_task(driver.run(deliver)) for driver in drivers]
     try:
         async with asyncio.timeout(timeout_s):
@@ -181,7 +195,12 @@ async def read_once(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     missing = Sample("", None, now_ms(), Quality.BAD, Reason.TIMEOUT)
-    return tuple(seen.get(name) or _renamed(missing, name) for name in chosen.signals)
+    return {
+        machine.id: tuple(
+            seen.get((machine.id, name)) or _renamed(missing, name) for name in machine.signals
+        )
+        for machine in config.machines
+    }
 
 
 def line_plans(config: AgentConfig) -> dict[str, PlanSummary]:

@@ -5,9 +5,10 @@ import random
 import pytest
 
 from edge_agents.config import AgentConfig
-from edge_agents.drivers import line_plans, open_drivers, read_once
+from edge_agents.drivers import line_plans, open_drivers, read_each, read_once
 from gateway.model import Quality, Reason
 from tests.contract.test_drivers import now_ms
+from tests.edge_agents.drivers.bus import Bus
 from tests.edge_agents.drivers.plc import Plc
 
 
@@ -149,3 +150,20 @@ def test_each_way_to_a_machine_is_a_line_of_its_own():
         "modbus rtu 127.0.0.1:1503",
         "modbus /dev/ttyUSB0 9600-8-N-1",
     ]
+
+
+async def test_machines_of_one_serial_port_are_read_over_one_opening_of_it():
+    async with Bus(3) as bus:
+        way = {"serial": bus.path, "baud": 115_200, "timeout": "200ms"}
+        number = {"number": {"register": "holding 0", "type": "uint16"}}
+        machines = [
+            {"id": f"m{one}", "modbus": {**way, "device_id": one}, "signals": number}
+            for one in (1, 2, 3)
+        ]
+        found = await read_each(
+            config(*machines), now_ms=now_ms, rng=random.Random(1), timeout_s=10.0
+        )
+
+    assert {name: [one.value for one in samples] for name, samples in found.items()} == {
+        "m1": [1], "m2": [1], "m3": [1],
+    }  # fmt: skip
