@@ -115,19 +115,16 @@ class Experience:
         self._lock = threading.Lock()
         self._shown: dict[Key, Shown] = {}
         self._kinds: dict[Key, str] = {}
+        self._of_kind: dict[str, tuple[int, ...]] = {}
 
     # -- what others ask -----------------------------------------------------------------------
 
     def repairs(self, site: str, machine: str) -> Repairs:
         """Give how long this machine and its kind were down before."""
         with self._lock:
-            kind = self._kinds.get((site, machine))
-            alike = [
-                each.repairs_ms for key, each in self._shown.items() if self._kinds[key] == kind
-            ]
-            own = self._shown.get((site, machine), Shown()).repairs_ms
-        of_class = tuple(each for repairs in alike for each in repairs) if kind else ()
-        return Repairs(own, of_class, self.assumptions.repair_ms)
+            shown = self._shown.get((site, machine))
+            of_class = self._of_kind.get(self._kinds.get((site, machine), ""), ())
+        return Repairs(shown.repairs_ms if shown else (), of_class, self.assumptions.repair_ms)
 
     def observed(self, site: str, machine: str, process: str) -> Observed:
         """Give the cycles of a process seen on a machine."""
@@ -160,6 +157,15 @@ class Experience:
                 return  # Asked again at the next turn; what is known stays.
             with self._lock:
                 self._shown[key] = shown
+                self._pool(self._kinds[key])
+
+    def _pool(self, kind: str) -> None:
+        """Put together the stops of all machines of a kind; one without a kind is like no other."""
+        if kind:
+            alike = (
+                each.repairs_ms for key, each in self._shown.items() if self._kinds[key] == kind
+            )
+            self._of_kind[kind] = tuple(stop for repairs in alike for stop in repairs)
 
     def _look(self, entry: MachineEntry, now_ms: int) -> Shown:
         site, machine, from_ms = entry.site, entry.machine, now_ms - LOOK_BACK_MS
