@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from gateway.model import State
 from hub.access import Group, View
+from hub.coordination.buckets import PLANNED, Bucket, Slice, totals
+from hub.coordination.calendar_rules import Kind
 from hub.coordination.directory import Directory, MachineEntry
 from hub.coordination.region import (
     MUNICIPALITY_DIGITS,
@@ -23,6 +25,9 @@ from hub.coordination.region import (
 from hub.store import Store, regions
 
 DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+BUSY: Final = frozenset({Bucket.APT, Bucket.AUST, Bucket.ADET})
+"""What actual unit busy time (AUBT) is made of."""
 COUNTED: Final = (Group.PRESENCE, Group.CAPABILITY)
 """What a site must share, at least within sums, to be counted at all."""
 UNKNOWN: Final = State.UNKNOWN.value
@@ -34,6 +39,16 @@ class Hours(NamedTuple):
 
     busy_h: float
     planned_h: float
+
+
+def hours_of(slices: Sequence[Slice]) -> Hours | None:
+    """Give busy and planned hours (AUBT, PBT); None where no calendar says what is planned."""
+    if any(each.calendar is Kind.UNDEFINED for each in slices):
+        return None
+    sums = totals(slices)
+    busy_ms = sum(sums[bucket] for bucket in BUSY)
+    planned_ms = sum(sums[bucket] for bucket in PLANNED)
+    return Hours(busy_ms / HOUR_MS, planned_ms / HOUR_MS)
 
 
 class Told(NamedTuple):

@@ -17,6 +17,8 @@ KEPT: Final = frozenset({"audit"})
 """Its rows say that something was done, and by whom."""
 BLANKED: Final = "event"
 """Rows whose numbers must have no gaps."""
+BY_SUBJECT: Final = frozenset({"alarm", "mail_told"})
+"""Rows of which only the subject says whose they are."""
 OLD_IDS: Final = "machine_alias"
 CHILDREN: Final = (("reservation", "id", "reservation_step"), ("job", "id", "job_step"))
 """Rows that mean nothing once the last of these children is gone."""
@@ -87,17 +89,15 @@ def _drop_by_event(tx: Tx, told: Select[tuple[int]]) -> int:
 
 
 def _drop_by_subject(tx: Tx, site: str, machine: str | None) -> int:
-    """Delete alarms: their subjects are ``site``, ``site/machine`` or ``site/agent``."""
-    alarms = metadata.tables.get("alarm")
-    if alarms is None:
-        return 0
-    exact = alarms.c.subject == (site if machine is None else f"{site}/{machine}")
-    here = (
-        exact
-        if machine is not None
-        else or_(exact, alarms.c.subject.startswith(f"{site}/", autoescape=True))
-    )
-    return tx.connection.execute(delete(alarms).where(here)).rowcount
+    """Delete what alarms said: their subjects are ``site``, ``site/machine`` or ``site/agent``."""
+    gone = 0
+    for name in BY_SUBJECT & set(metadata.tables):
+        table = metadata.tables[name]
+        here = table.c.subject == (site if machine is None else f"{site}/{machine}")
+        if machine is None:
+            here = or_(here, table.c.subject.startswith(f"{site}/", autoescape=True))
+        gone += tx.connection.execute(delete(table).where(here)).rowcount
+    return gone
 
 
 def _drop_childless(tx: Tx, parent: str, key: str, child: str) -> int:

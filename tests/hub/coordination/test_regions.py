@@ -2,9 +2,12 @@
 
 import pytest
 
+from gateway.model import State
 from hub.access import EVERYTHING, Grant, Group, Level, View
+from hub.coordination.buckets import Bucket, Slice
+from hub.coordination.calendar_rules import Kind
 from hub.coordination.directory import Directory, Edits, SiteEdit
-from hub.coordination.regions import DAY_MS, Hours, Regions
+from hub.coordination.regions import DAY_MS, Hours, Regions, hours_of
 from hub.coordination.taxonomy import load_taxonomy
 from hub.registry import MachineRecord, Registry
 
@@ -101,6 +104,19 @@ def test_what_a_site_does_not_share_in_sums_is_not_counted(town):
     assert told.allocation_efficiency is None
     assert told.by_state["running"] is None
     assert told.by_state["unknown"] is None
+
+
+def test_busy_and_planned_hours_are_made_of_the_buckets_of_the_standard():
+    hour = 3_600_000
+    made = [Bucket.APT, Bucket.AUST, Bucket.ADET, Bucket.ADOT, Bucket.APMT, Bucket.PDT]
+    slices = [
+        Slice(at * hour, (at + 1) * hour, bucket, State.IDLE, Kind.WORKING, None, "", "edge")
+        for at, bucket in enumerate(made)
+    ]
+
+    assert hours_of(slices) == Hours(3.0, 5.0)
+    unplanned = slices[0]._replace(calendar=Kind.UNDEFINED)
+    assert hours_of([unplanned]) is None
 
 
 @pytest.mark.parametrize("code", [None, "131", "1311a", "abcde"])
