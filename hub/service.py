@@ -34,6 +34,7 @@ from hub.coordination.calendars import Calendars
 from hub.coordination.directory import Directory
 from hub.coordination.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
+from hub.coordination.figures import Figures
 from hub.coordination.free_capacity import FreeCapacity, open_free_capacity
 from hub.coordination.holding import Bounds
 from hub.coordination.job_signals import JobSignals
@@ -41,13 +42,13 @@ from hub.coordination.jobs import Jobs
 from hub.coordination.joined_history import JoinedHistory
 from hub.coordination.lookout import Lookout, backs
 from hub.coordination.offers import OfferBook
-from hub.coordination.regions import Regions
+from hub.coordination.regions import DAY_MS, Regions, hours_of
 from hub.coordination.reservations import Reservations
 from hub.coordination.shop_floor import ShopFloor, open_shop_floor
 from hub.coordination.taxonomy import load_taxonomy
 from hub.coordination.watch import Watch
 from hub.dashboard import build_id, dashboard_routes, lite_routes
-from hub.historian import Historian, HistorianUnavailableError, open_historian
+from hub.historian import Historian, HistorianUnavailableError, Span, open_historian
 from hub.ingest.pipeline import Pipeline, State, open_inbox
 from hub.live import Alarms, Counters, Live
 from hub.notices.desk import Desk, open_desk
@@ -166,7 +167,14 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             jobs=jobs,
             directory=directory,
             changes=changes,
-            regions=_new_regions(store, directory, access, state, capacity.board),
+            regions=_new_regions(
+                store,
+                directory,
+                access,
+                state=state,
+                board=capacity.board,
+                figures=floor.figures,
+            ),
             calendars=calendars,
             reservations=reservations,
             capacity=capacity,
@@ -401,7 +409,13 @@ def _context(
 
 
 def _new_regions(
-    store: Store, directory: Directory, access: Access, state: State, board: Board
+    store: Store,
+    directory: Directory,
+    access: Access,
+    *,
+    state: State,
+    board: Board,
+    figures: Figures,
 ) -> Regions:
     def state_of(site: str, machine: str) -> str:
         found = state.live.machine(site, machine)
@@ -415,7 +429,9 @@ def _new_regions(
         ),
         state_of=state_of,
         free_h=lambda site, machine: board.of(site, machine).d7,
-        hours_of=lambda *_: None,
+        hours_of=lambda site, machine, day_ms: hours_of(
+            figures.slices(site, machine, Span(day_ms, day_ms + DAY_MS))
+        ),
         now_ms=now_ms,
     )
 
