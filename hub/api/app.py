@@ -1,5 +1,6 @@
 """The application: routes, problem documents, headers."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -60,6 +61,8 @@ BODIES_MAX: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/api/v1/directory"): directory.BYTES_MAX,
 }
 """Routes that take larger bodies, and how large."""
+TABLES: Final = re.compile(r"/api/v1/sites/[^/]+/jobs/import")
+"""Paths of tables of jobs, by site."""
 
 
 def create_app(context: Context, pages: Sequence[BaseRoute] = ()) -> FastAPI:
@@ -150,11 +153,17 @@ def _refusal(scope: Scope) -> ASGIApp | None:
         if name == b"transfer-encoding":
             text = "Announce the length of the body, or send none."
             return problems.respond(411, "length-required", text, headers=close)
-        most = BODIES_MAX.get((scope["method"], scope["path"]), BODY_BYTES_MAX)
+        most = _bytes_max(scope["method"], scope["path"])
         if name == b"content-length" and _bytes(value) > most:
             text = f"The body is larger than {most // 1024} KiB."
             return problems.respond(413, "body-too-large", text, headers=close)
     return None
+
+
+def _bytes_max(method: str, path: str) -> int:
+    if method == "POST" and TABLES.fullmatch(path):
+        return jobs.IMPORT_BYTES_MAX
+    return BODIES_MAX.get((method, path), BODY_BYTES_MAX)
 
 
 def _bytes(length: bytes) -> int:

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.access import Caller, View
+from hub.access import View
+from hub.api.admission import Admission
 from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import documented, respond
@@ -87,6 +88,7 @@ def routes(context: Context) -> APIRouter:
     )
     async def events(
         *,
+        request: Request,
         view: ViewOf,
         after: Annotated[int | None, Query(ge=0, le=SEQ_MAX)] = None,
         types: Annotated[list[TypeWord] | None, Query(max_length=20)] = None,
@@ -105,7 +107,7 @@ def routes(context: Context) -> APIRouter:
         if MEDIA_TYPE in (accept or ""):
             known = _number(last_event_id)
             begin = after if known is None else known
-            return EventStream(context, view, wanted, begin)
+            return EventStream(context, request.state.admission, wanted, begin)
         start = max(0, context.events.newest - limit) if after is None else after
         page = await run_in_threadpool(_page, context, view, wanted, start, limit)
         return Response(to_json(page), media_type="application/json")
@@ -140,21 +142,22 @@ def _number(last_event_id: str | None) -> int | None:
 
 
 class EventStream(Response):
-    """An answer that lasts: sends events until the follower goes, or the hub does."""
+    """An answer that lasts: until the follower goes, the hub does, or it may see something else."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, context: Context, view: View, wanted: Wanted, begin: int | None) -> None:
+    def __init__(
+        self, context: Context, admission: Admission, wanted: Wanted, begin: int | None
+    ) -> None:
         self._context = context
         self._log: Events = context.events
-        self._view = view
+        self._admission = admission
         self._wanted = wanted
         self._begin = begin
         super().__init__()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one follower (the ASGI entry)."""
-        self._caller: Caller | None = scope.get("state", {}).get("caller")
         try:
             with self._log.following() as follower:
                 await send(_START)
@@ -162,6 +165,7 @@ class EventStream(Response):
                     asyncio.create_task(self._pump(follower, send)),
                     asyncio.create_task(_gone(receive)),
                     asyncio.create_task(self._context.stream.ended.wait()),
+                    asyncio.create_task(self._admission.ended()),
                 ]
                 try:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -202,7 +206,7 @@ class EventStream(Response):
 
     def _written(self, found: list[Event]) -> bytes:
         now_ms = self._context.now_ms()
-        view = self._view
+        view = self._admission.view
         shown = (e for e in found if self._wanted.takes(e) and may_see(view, e, now_ms))
         return b"".join(
             b"id: %d\nevent: %b\ndata: %b\n\n"

@@ -313,3 +313,16 @@ async def test_a_webhook_to_the_inside_is_refused(client, url):
 
     assert (answer.status_code, answer.json()["code"]) == (422, "bad-target")
     assert answer.json()["errors"][0]["pointer"] == "body/url"
+
+
+async def test_a_table_may_be_larger_than_other_bodies_and_not_endless(client):
+    head = {"Content-Type": "text/csv"}
+    rows = "".join(f"N-{n},{'x' * 150},5,milling,mc-1\n" for n in range(1500))
+    table = f"number,part,quantity,process,machine\n{rows}".encode()
+    assert 200_000 < len(table) < 2**21
+
+    taken = await client.post("/sites/ota/jobs/import", content=table, headers=head)
+    assert taken.json() == {"dry_run": False, "jobs": 1500, "steps": 1500}
+    for path, size in (("/sites/ota/jobs/import", 2**21 + 1), ("/jobs", 2**16 + 1)):
+        answer = await client.post(path, content=b"x" * size, headers=head)
+        assert answer.status_code == 413
