@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from gateway.model import ID_PATTERN
-from hub.access import Group, Level, View
+from hub.access import Caller, Group, Level, View
 from hub.access.coarse import mesh_centre
 from hub.api.availability import LIMIT_MAX
 from hub.api.caller import CallerOf, ViewOf
@@ -109,6 +109,7 @@ def routes(context: Context) -> APIRouter:
             entry = present.site(site)
             tag = None if entry is None else content_tag(body(entry, present, view))
             require_unchanged(if_match, if_none_match, tag)
+            _joins_no_group(caller, told, entry)
 
         with explained():
             changes.put_site(told.edit(site), who=caller.id, check=check)
@@ -138,6 +139,19 @@ def routes(context: Context) -> APIRouter:
         return {"rows": gone.rows, "machines": [machine for _, machine in gone.machines]}
 
     return router
+
+
+def _joins_no_group(caller: Caller, told: SiteIn, entry: SiteEntry | None) -> None:
+    """Let nobody join a group by themselves: its members show each other what others do not see.
+
+    Raises:
+        RefusalError: 403.
+    """
+    before = entry.groups if entry else ()
+    if not caller.is_hub_admin and not set(told.groups or ()) <= set(before):
+        text = "Which sites are in a group is decided by who runs the hub."
+        errors = [{"pointer": "body/groups", "detail": text}]
+        raise RefusalError(403, "group-not-yours", text, errors=errors)
 
 
 def body(entry: SiteEntry, directory: Directory, view: View) -> dict[str, Any]:

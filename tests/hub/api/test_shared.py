@@ -264,6 +264,19 @@ async def test_answers_of_two_views_are_never_mixed_up(owner, city, access):
     assert [found["mc-1"]["state"] for found in told] == ["unknown", "running"] * 3
 
 
+async def test_nobody_joins_a_group_to_see_what_its_members_show_each_other(owner, access):
+    read = await owner.get("/api/v1/sites/ota")
+    body = {"name": {"en": "Ota"}, "groups": ["keihin"]}
+
+    answer = await owner.put(
+        "/api/v1/sites/ota", json=body, headers={"If-Match": read.headers["etag"]}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "group-not-yours")
+    owned = access.view(caller_of("key:x", "key", "x", OWNER))
+    assert owned.sites == {"ota"}
+
+
 # -- the stream ------------------------------------------------------------------------------------
 
 
