@@ -153,7 +153,10 @@ def run_hub(config: HubConfig, ready_file: Path | None = None) -> None:
             label=state.live.label,
         )
         stream = LiveStream(state.live, now_ms=now_ms, board=capacity.board, build=build_id())
-        pages = [*dashboard_routes(), *lite_routes(state.live, state.registry, now_ms)]
+        pages = [
+            *dashboard_routes(),
+            *lite_routes(state.live, state.registry, now_ms, capacity.board),
+        ]
         context = _context(
             state,
             JoinedHistory(historian, directory.former_ids),

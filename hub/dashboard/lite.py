@@ -21,13 +21,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.model import State
+from hub.access import View
 from hub.access.masks import all_shown
+from hub.coordination.board import Board, Free
 from hub.dashboard.page import HEADERS
 from hub.live import Live, LiveMachine
 from hub.registry import Registry, SiteRecord
 
 Language = Literal["en", "ja"]
 REFRESH_S: Final = 10
+NOT_TOLD: Final = Free()
 _FOLDER: Final = Path(__file__).parent
 _DAY_AND_TIME: Final[dict[Language, str]] = {"en": "%d %b %H:%M", "ja": "%m月%d日 %H:%M"}
 _MINUTE_MS: Final = 60_000
@@ -44,6 +47,8 @@ class Row:
     reason: str
     elapsed: str
     since: str
+    free: str
+    hours: str
     parts: str
     read: str
 
@@ -124,7 +129,20 @@ def _kind_beside(name: str, machine: LiveMachine, language: Language) -> str:
     return "" if kind.lower() in name.lower() else kind
 
 
-def _row(machine: LiveMachine, now_ms: int, zone: tzinfo, language: Language) -> Row:
+def _free(free: Free, now_ms: int, zone: tzinfo, language: Language) -> str:
+    """Write when a machine is free: now, at a time, or that nobody knows."""
+    if free.now:
+        return str(_design(language)["lite.free_now"])
+    return _moment(free.next_ms, now_ms, zone, language)
+
+
+def _hours(free: Free, language: Language) -> str:
+    return "" if free.h24 is None else _design(language)["lite.free_hours"].format(h=free.h24)
+
+
+def _row(
+    machine: LiveMachine, now_ms: int, zone: tzinfo, language: Language, free: Free = NOT_TOLD
+) -> Row:
     state = machine.state_at(now_ms)
     silent = state is State.UNKNOWN
     name = _named(machine.name, language, machine.machine)
@@ -136,13 +154,19 @@ def _row(machine: LiveMachine, now_ms: int, zone: tzinfo, language: Language) ->
         reason="" if silent or not machine.reason else _term("reason", machine.reason, language),
         elapsed="" if since_ms is None else duration(now_ms - since_ms, language),
         since=_moment(since_ms, now_ms, zone, language),
+        free=_free(free, now_ms, zone, language),
+        hours=_hours(free, language),
         parts="—" if machine.parts_good is None else f"{machine.parts_good:,.0f}",
         read=_moment(machine.read_at_ms, now_ms, zone, language),
     )
 
 
 def groups(
-    machines: Iterable[LiveMachine], registry: Registry, now_ms: int, language: Language
+    machines: Iterable[LiveMachine],
+    registry: Registry,
+    now_ms: int,
+    language: Language,
+    free_of: Callable[[LiveMachine], Free] = lambda _: NOT_TOLD,
 ) -> list[Group]:
     """Arrange machines by site, both in the order of their ids."""
     by_site: dict[str, list[LiveMachine]] = {}
@@ -153,7 +177,7 @@ def groups(
         record = registry.site(site) or SiteRecord(site, {})
         zone = _zone(record.time_zone)
         members = sorted(by_site[site], key=lambda each: each.machine)
-        rows = [_row(machine, now_ms, zone, language) for machine in members]
+        rows = [_row(each, now_ms, zone, language, free_of(each)) for each in members]
         running = sum(row.state is State.RUNNING for row in rows)
         found.append(Group(site, _named(record.name, language, site), running, rows))
     return found
@@ -188,8 +212,16 @@ def _themed(theme: str) -> str:
 class Lite:
     """Renders the page without script from the live state."""
 
-    def __init__(self, *, live: Live, registry: Registry, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        live: Live,
+        registry: Registry,
+        now_ms: Callable[[], int],
+        board: Board | None = None,
+    ) -> None:
         self._live = live
+        self._board = board
         self._registry = registry
         self._now_ms = now_ms
         templates = FileSystemLoader(_FOLDER / "templates")
@@ -206,7 +238,9 @@ class Lite:
         seen = all_shown(self._live.machines(), request.state.view)
         shown = [each for each in seen if site is None or each.site == site]
         body = self._template.render(
-            groups=groups(shown, self._registry, now_ms, language),
+            groups=groups(
+                shown, self._registry, now_ms, language, self._free_of(request.state.view, now_ms)
+            ),
             words=_design(language),
             states=_design("states"),
             language=language,
@@ -221,14 +255,25 @@ class Lite:
             headers["refresh"] = str(REFRESH_S)
         return Response(body, headers=headers, media_type="text/html; charset=utf-8")
 
+    def _free_of(self, view: View, now_ms: int) -> Callable[[LiveMachine], Free]:
+        def free(machine: LiveMachine) -> Free:
+            whole = self._live.machine(machine.site, machine.machine)
+            if self._board is None or whole is None:
+                return NOT_TOLD
+            return self._board.free(whole, view, now_ms)
+
+        return free
+
     def style(self, _request: Request) -> Response:
         """Answer the style sheet."""
         headers = {**HEADERS, "cache-control": "no-cache"}
         return Response(self._style, headers=headers, media_type="text/css; charset=utf-8")
 
 
-def lite_routes(live: Live, registry: Registry, now_ms: Callable[[], int]) -> list[BaseRoute]:
+def lite_routes(
+    live: Live, registry: Registry, now_ms: Callable[[], int], board: Board | None = None
+) -> list[BaseRoute]:
     """Give the routes of the page without script, to be matched after the API's."""
-    lite = Lite(live=live, registry=registry, now_ms=now_ms)
+    lite = Lite(live=live, registry=registry, now_ms=now_ms, board=board)
     # Plain functions: they run in a worker thread and never hold up the live stream.
     return [Route("/lite", lite.page), Route("/lite.css", lite.style)]
