@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Column, Index, String, Table, delete, func, insert, or_, select
+from sqlalchemy import Column, Index, String, Table, delete, insert, or_, select
 
 from hub.store.tables import Count, metadata, word
 from hub.store.transaction import Tx
@@ -91,12 +91,6 @@ def remove_reason(tx: Tx, site: str, code: str) -> bool:
     """Take a site's reason away; labels keep its code. False when there was none."""
     here = (_reason.c.site == site) & (_reason.c.code == code)
     return bool(tx.connection.execute(delete(_reason).where(here)).rowcount)
-
-
-def count_reasons(tx: Tx, site: str) -> int:
-    """Tell how many reasons a site added."""
-    query = select(func.count()).select_from(_reason).where(_reason.c.site == site)
-    return tx.connection.scalar(query) or 0
 
 
 def add_label(tx: Tx, told: Label) -> None:
