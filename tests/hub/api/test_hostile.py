@@ -186,8 +186,8 @@ def schema(app):
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, config=config)
 
 
-def test_no_route_escapes_the_attack(schema):
-    assert {operation.ok().path for operation in schema.get_all_operations()} == {*PATHS, ENDLESS}
+def test_what_is_attacked_here_is_there(schema):
+    assert {*PATHS, ENDLESS} <= {each.ok().path for each in schema.get_all_operations()}
 
 
 def attack_with(cases, *, known=False):
