@@ -42,8 +42,9 @@ class Cluster:
             who = pwd.getpwnam("postgres")
             os.chown(self._folder, who.pw_uid, who.pw_gid)
         options = ("--auth=trust", "--username=machikoba", "--encoding=UTF8", "--no-sync")
-        # A language of its own, so that sorting by it would show.
-        words = [BINARIES[-1] / "initdb", "-D", self._data, *options, "--locale=C.UTF-8"]
+        # It sorts by the rules of a language, so that sorting without saying how would show.
+        language = ("--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en")
+        words = [BINARIES[-1] / "initdb", "-D", self._data, *options, *language]
         done = subprocess.run(
             words, capture_output=True, text=True, check=False, cwd=self._folder, **self._user
         )
