@@ -155,7 +155,7 @@ class Holding:
         if wrong:
             raise InvalidError(wrong)
         for step in steps:
-            self._see(step, view)
+            self._see(step, view, offered=request.offer_id is not None)
         version = self._hours.version
         plan = _Plan(steps, self._rooms(steps), version)
         wrong = [
@@ -175,11 +175,16 @@ class Holding:
             raise UnknownError("such offer, or it no longer stands", "body/offer_id")
         return tuple(replace(step, at="body/offer_id") for step in offered)
 
-    def _see(self, step: StepRequest, view: View) -> None:
-        """See that a machine is there for this caller, and takes so many units at all."""
+    def _see(self, step: StepRequest, view: View, *, offered: bool) -> None:
+        """See that a machine is there for this caller, and takes so many units at all.
+
+        What a search has offered can be held by whom half-days are shown: only who names times
+        of his own could feel his way to the bookings of others.
+        """
         entry = self._machines.machine(step.site, step.machine)
         level = view.level(step.site, Group.CAPACITY_CALENDAR)
-        if entry is None or not (view.own(step.site) or level is Level.FULL):
+        enough = Level.COARSE if offered else Level.FULL
+        if entry is None or not (view.own(step.site) or level >= enough):
             raise UnknownError("such machine", f"{step.at}/machine")
         if entry.retired:
             raise InvalidError([Mistake(f"{step.at}/machine", "The machine is out of service.")])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub.access import LOCAL, Grant, Group, Level, View
-from hub.coordination.booking import Action
+from hub.access import LOCAL, Caller, Grant, Group, Level, Role, View
+from hub.coordination.booking import Action, HoldRequest
 from hub.coordination.candidates import Terms
 from hub.coordination.directory import Capability, Certification
 from hub.coordination.intervals import intersect, subtract
@@ -604,6 +604,26 @@ def test_who_may_not_see_the_state_is_not_told_it_by_a_refusal(region):
 
     assert why(late) == {"a/mc-1": "after-due"}
     assert why(live) == {"a/mc-1": "no-window"}
+
+
+def test_who_is_shown_half_days_can_hold_what_is_offered_and_name_no_times(region):
+    one(region)
+    view = view_of(presence=Level.FULL, capability=Level.FULL, capacity_calendar=Level.COARSE)
+    planner = Caller("p", "key", roles=frozenset({Role.PLANNER}))
+    (offer,) = region.find(parts(60), view=view).offers
+
+    assert region.hold(offer, view, planner).status == "held"
+    with pytest.raises(UnknownError):
+        region.context.reservations.hold(HoldRequest(offer.steps, 60), planner, view, "own-times")
+
+
+def test_an_offer_made_for_one_view_is_none_for_another(region):
+    one(region)
+    view = view_of(presence=Level.FULL, capability=Level.FULL, capacity_calendar=Level.FULL)
+    (offer,) = region.find(parts(60), view=view).offers
+
+    with pytest.raises(UnknownError):
+        region.hold(offer, View.of(["a"], {}, NOW))
 
 
 # -- generated orders --------------------------------------------------------------------------
