@@ -88,50 +88,47 @@ async def test_a_job_is_changed_as_it_was_read_or_not(client):
     assert stale.status_code == 412
 
 
-@pytest.mark.parametrize(
-    ("change", "pointer"),
-    [
-        ({"quantity": 0}, "body/quantity"),
-        ({"quantity": 1e300}, "body/quantity"),
-        ({"quantity": True}, None),
-        ({"due": "1999-12-31T00:00:00Z"}, "body/due"),
-        ({"due": "9999-12-31T23:59:59-23:59"}, "body/due"),
-        ({"number": ""}, "body/number"),
-        ({"number": "a\nb"}, "body/number"),
-        ({"number": "x" * 65}, "body/number"),
-        ({"part": "\x00"}, "body/part"),
-        ({"note": "a\x00b"}, "body/note"),
-        ({"surprise": 1}, "body/surprise"),
-        ({"status": "running"}, "body/status"),
-        ({"site": "atlantis"}, "body/site"),
-        ({"steps": [{"process": "m", "machine": "mc-99"}]}, "body/steps/0/machine"),
-        ({"steps": [{"process": "m", "site": "atlantis"}]}, "body/steps/0/site"),
-        ({"steps": [{"process": "M M"}]}, "body/steps/0/process"),
-        ({"steps": [{"process": "m", "seq": 1}] * 2}, "body"),
-        ({"steps": [{"process": "m"}] * 51}, "body/steps"),
-        ({"steps": [{"process": "m", "cycle_s": -1}]}, "body/steps/0/cycle_s"),
-    ],
-)
-async def test_a_mistake_in_a_job_is_told_with_its_field(client, change, pointer):
-    answer = await post(client, "/jobs", JOB | change)
-
-    if pointer is None:
-        assert answer.status_code in {201, 422}
-        return
-    assert answer.status_code == 422, answer.text
-    assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+MISTAKES = [
+    ({"quantity": 0}, "body/quantity"),
+    ({"quantity": 1e300}, "body/quantity"),
+    ({"due": "1999-12-31T00:00:00Z"}, "body/due"),
+    ({"due": "9999-12-31T23:59:59-23:59"}, "body/due"),
+    ({"number": ""}, "body/number"),
+    ({"number": "a\nb"}, "body/number"),
+    ({"number": "x" * 65}, "body/number"),
+    ({"part": "\x00"}, "body/part"),
+    ({"note": "a\x00b"}, "body/note"),
+    ({"surprise": 1}, "body/surprise"),
+    ({"status": "running"}, "body/status"),
+    ({"site": "atlantis"}, "body/site"),
+    ({"steps": [{"process": "m", "machine": "mc-99"}]}, "body/steps/0/machine"),
+    ({"steps": [{"process": "m", "site": "atlantis"}]}, "body/steps/0/site"),
+    ({"steps": [{"process": "M M"}]}, "body/steps/0/process"),
+    ({"steps": [{"process": "m", "seq": 1}] * 2}, "body"),
+    ({"steps": [{"process": "m"}] * 51}, "body/steps"),
+    ({"steps": [{"process": "m", "cycle_s": -1}]}, "body/steps/0/cycle_s"),
+]
 
 
-@pytest.mark.parametrize(
-    "text", ['{"part": "\\ud83d"}', "[]", "null", "{", '{"a":' * 5000, "1e999"]
-)
-async def test_odd_bodies_are_refused_politely(client, text):
+async def test_a_mistake_in_a_job_is_told_with_its_field(client):
+    for change, pointer in MISTAKES:
+        answer = await post(client, "/jobs", JOB | change)
+        assert answer.status_code == 422, (change, answer.text)
+        assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+    assert (await client.get("/jobs")).json()["items"] == []
+
+
+ODD = ['{"part": "\\ud83d"}', "[]", "null", "{", '{"a":' * 5000, "1e999"]
+
+
+async def test_odd_bodies_are_refused_politely(client):
     for path in ("/jobs", "/webhooks", "/jobs/job1/start", "/alarms/0/acknowledge"):
-        answer = await client.post(
-            path, content=text.encode(), headers={"Content-Type": "application/json"}
-        )
-        assert answer.status_code in {400, 404, 422}, (path, answer.text)
-        assert answer.headers["content-type"] == "application/problem+json"
+        for text in ODD:
+            answer = await client.post(
+                path, content=text.encode(), headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code in {400, 404, 422}, (path, text[:20], answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_refusals_of_jobs_have_codes(client):
@@ -305,14 +302,15 @@ async def test_a_webhook_shows_its_secret_once(client):
     assert (await client.get(path)).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1/", "https://[::ffff:10.0.0.1]/", "https://2130706433/", "ftp://a/"]
-)
-async def test_a_webhook_to_the_inside_is_refused(client, url):
-    answer = await post(client, "/webhooks", {"url": url})
+INSIDE = ["http://127.0.0.1/", "https://[::ffff:10.0.0.1]/", "https://2130706433/", "ftp://a/"]
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "bad-target")
-    assert answer.json()["errors"][0]["pointer"] == "body/url"
+
+async def test_a_webhook_to_the_inside_is_refused(client):
+    for url in INSIDE:
+        answer = await post(client, "/webhooks", {"url": url})
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad-target")
+        assert answer.json()["errors"][0]["pointer"] == "body/url"
 
 
 async def test_a_table_may_be_larger_than_other_bodies_and_not_endless(client):
