@@ -1,5 +1,6 @@
 """The store: where coordination keeps its rows, and the one place where transactions begin."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from hub.store.errors import StoreError, StoreUnavailableError
 from hub.store.schema import STEPS, Step, bring_forward
 from hub.store.transaction import Tx
 
+log = logging.getLogger(__name__)
+
 _OURS: Final = (IntegrityError, ProgrammingError, DataError)
 """Errors that mean a mistake in this program, not a store that is away."""
 
@@ -38,6 +41,7 @@ class Store:
         self._engines = engines
         self._turn = threading.Lock()
         self._writer: int | None = None
+        self._lost = False
 
     @classmethod
     def open(
@@ -126,8 +130,15 @@ class Store:
         except PoolTimeoutError as error:
             raise StoreUnavailableError("Too many questions at once; try again.") from error
         except DBAPIError as error:
+            if not self._lost:
+                self._lost = True
+                log.warning("the coordination store at %s is lost: %s", self.place, error.orig)
             raise StoreUnavailableError(
                 f"the coordination store at {self.place} does not answer ({error.orig})"
             ) from error
         except SQLAlchemyError as error:
             raise StoreError(f"the coordination store at {self.place} failed ({error})") from error
+        else:
+            if self._lost:
+                self._lost = False
+                log.info("the coordination store answers again")

@@ -219,17 +219,20 @@ def test_a_place_that_cannot_be_used_is_refused(url):
 
 
 @pytest.mark.system
-def test_a_server_that_went_away_is_found_again(cluster):
+def test_a_server_that_went_away_is_found_again_and_that_is_told_once_each(cluster, caplog):
+    caplog.set_level("INFO", "hub.store")
     url = cluster.new_database()
     store = Store.open(url)
     cluster.kill()
     try:
-        with pytest.raises(StoreUnavailableError), store.read():
-            pass
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError), store.read():
+                pass
     finally:
         wait_until(lambda: restarted(cluster), "the server to start again")
     with store.write() as tx:
         assert tx.connection.scalar(select(meta.c.value)) == "1"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     store.close()
     cluster.drop(url)
 
