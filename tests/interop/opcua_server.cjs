@@ -1,5 +1,5 @@
 // An OPC UA server of another make. Arguments: the folder of the packages, and what to serve as
-// JSON: {port, junk, pki, secure, users, nodes}. It says {"port": …} once it serves, and obeys
+// JSON: {port, junk, pki, secure, users, nodes, capabilities}. It says {"port": …} once it serves, and obeys
 // lines of JSON on its input: {"write": {id: number}}, {"remove": id}, {"add": id}.
 const { createRequire } = require("node:module");
 const path = require("node:path");
@@ -99,6 +99,7 @@ async function main() {
       ? [SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes128_Sha256_RsaOaep, SecurityPolicy.Aes256_Sha256_RsaPss]
       : [SecurityPolicy.None],
     allowAnonymous: !wanted.users,
+    serverCapabilities: wanted.capabilities,
     userManager: {
       isValidUser: (name, password) => (wanted.users ?? {})[name] === password,
     },

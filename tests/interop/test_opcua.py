@@ -2,14 +2,16 @@
 
 Promises: every value that a variant can hold is read as what it is or refused by name, the same by
 subscription and by polling; each safe policy works, with and without a user; after a restart with
-other namespace indices, names keep their meaning; a node that is removed costs only itself, and is
-found again; a renewed certificate is refused until a person trusts it.
+other namespace indices, names keep their meaning; what a server will not report is polled; a node
+that is removed costs only itself, and is found again; a renewed certificate is refused until a
+person trusts it.
 """
 
 import asyncio
 import math
 import random
 import struct
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
@@ -166,6 +168,24 @@ async def test_one_of_two_hundred_nodes_that_is_removed_costs_only_itself(
 
     assert [(one.signal, one.reason) for one in lost] == [("s77", Reason.ADDRESS)]
     assert math.isclose(sum(record.good().values()), sum(range(1_000, 1_200)) - 1_077 + 0.25)
+
+
+async def test_what_a_server_will_not_report_is_polled(other_server):
+    server = other_server(nodes=60, capabilities={"maxMonitoredItemsPerSubscription": 20})
+    signals = named([(f"n{number}", "double", ()) for number in range(60)])
+    async with reading(server.url, signals) as record:
+        await record.until(lambda: len(record.good()) == 60)
+        server.order(write={f"n{number}": 500 + number for number in range(60)})
+        await record.until(lambda: set(record.good().values()) == set(range(500, 560)))
+        await record.until(lambda: len(polled(record)) == 40)
+
+    assert not [one for one in record.samples if one.quality is Quality.BAD]
+
+
+def polled(record):
+    """Name the signals that told the same twice: only changes are reported."""
+    told = Counter((one.signal, one.value) for one in record.samples)
+    return {signal for (signal, _), times in told.items() if times > 1}
 
 
 async def test_a_certificate_that_the_server_renewed_is_refused_until_it_is_trusted(

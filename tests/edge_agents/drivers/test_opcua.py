@@ -265,6 +265,15 @@ async def test_no_change_is_lost_however_quick_they_come():
     assert [one.value for one in record.samples] == [1.5, *map(float, range(15))]
 
 
+async def test_a_server_that_refuses_subscriptions_is_polled():
+    async with served(PLAIN) as (server, variable):
+        server.iserver.max_subscriptions = 0
+        async with reading(server.bserver.port) as record:
+            await record.until(lambda: [one.value for one in record.samples].count(1.5) > 2)
+            await server.write_attribute_value(variable.nodeid, ua.DataValue(ua.Variant(9.5)))
+            await record.until(lambda: record.good() == {"a": 9.5})
+
+
 # The server of these tests forgets to await what tells its clients that a node is gone.
 @pytest.mark.filterwarnings(
     "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
