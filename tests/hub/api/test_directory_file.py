@@ -129,6 +129,15 @@ def test_what_goes_out_comes_back_as_it_was(media_type, edits):
     assert again == edits
 
 
+def test_no_cell_of_a_table_is_a_formula():
+    machine = MachineEdit("ota", "mc-1", kind="=1+1", maker="+GF+", model="-2+3", name={"en": "@x"})
+
+    table = encode(written(Edits(machines={("ota", "mc-1"): machine}), lambda _: True), "text/csv")
+
+    row = table.decode().splitlines()[-1]
+    assert {"'=1+1", "'+GF+", "'-2+3", "'@x"} <= set(row.split(","))
+
+
 @pytest.mark.parametrize("media_type", FORMATS)
 @settings(max_examples=150, deadline=2000)
 @given(raw=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

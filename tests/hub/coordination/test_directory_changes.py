@@ -152,6 +152,7 @@ def test_what_is_written_is_read_back_as_it_was(store, told, changes):
 def test_facts_and_capabilities_are_written_apart(changes, told):
     changes.put_capabilities(MC, (FULL,), who="me", check=fine)
     changes.put_machine(FACTS, who="me", check=fine)
+    assert told.machine(*MC).capabilities == (FULL,)
     changes.put_capabilities(MC, None, who="me", check=fine)
 
     assert told.machine(*MC).maker == "Ota"
