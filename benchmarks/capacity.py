@@ -17,9 +17,9 @@ from hub.access import EVERYTHING, LOCAL
 from hub.api import Context
 from hub.coordination.booking import HoldRequest
 from hub.coordination.candidates import Terms
+from hub.coordination.chains import Order
 from hub.coordination.directory import Capability, Edits, MachineEdit, SiteEdit
 from hub.coordination.matching import Step
-from hub.coordination.planning import Order
 from hub.coordination.ranking import Weights
 from hub.coordination.search import Query
 from hub.schedule import Calendar, Rule

@@ -27,11 +27,11 @@ from hub.api.times import rfc3339, to_ms
 from hub.coordination import search as capacity_search
 from hub.coordination.candidates import Terms
 from hub.coordination.capacity import tally
+from hub.coordination.chains import Order
 from hub.coordination.directory import MachineEntry
 from hub.coordination.ledger import DAY_MS, HORIZON_MS, Page
 from hub.coordination.matching import Step
 from hub.coordination.offers import half_day
-from hub.coordination.planning import Order
 from hub.coordination.ranking import Weights
 from hub.stream import to_json
 

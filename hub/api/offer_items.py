@@ -4,6 +4,7 @@ from typing import Any
 
 from hub.api.times import maybe_rfc3339, rfc3339
 from hub.coordination.capacity import latest_start
+from hub.coordination.chains import Journey, Lot, Order, Stage
 from hub.coordination.ledger import DAY_MS
 from hub.coordination.matching import Step
 from hub.coordination.offers import (
@@ -14,7 +15,6 @@ from hub.coordination.offers import (
     shown_end_ms,
     shown_start_ms,
 )
-from hub.coordination.planning import Journey, Lot, Order, Stage
 from hub.coordination.search import Found
 
 

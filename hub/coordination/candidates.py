@@ -7,11 +7,11 @@ from hub.access import Group, Level, View
 from hub.access.coarse import zone_of
 from hub.access.masks import place as shown_place
 from hub.coordination.capacity import Observed, Present, pace, quantile
+from hub.coordination.chains import Candidate
 from hub.coordination.directory import Capability, MachineEntry, SiteEntry
 from hub.coordination.experience import Experience
 from hub.coordination.ledger import Ledger, Page
 from hub.coordination.matching import Mismatch, Step, match, mismatch
-from hub.coordination.planning import Candidate
 from hub.coordination.present import Presence
 from hub.coordination.taxonomy import Taxonomy
 from hub.coordination.transport import Place, Roads, distance_km

@@ -15,7 +15,7 @@ from hub.access import View
 from hub.access.coarse import half_day_start_ms
 from hub.coordination.booking import StepRequest
 from hub.coordination.capacity import BASES
-from hub.coordination.planning import Candidate, Chain, Lot
+from hub.coordination.chains import Candidate, Chain, Lot
 
 OFFER_MS: Final = 10 * 60_000
 """How long an offer stands. Its work begins no sooner, so it can be held until the last moment."""

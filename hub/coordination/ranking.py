@@ -33,9 +33,9 @@ class Criteria(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """The place of an offer in what was given, its score (0 best) and whether it is Pareto."""
+    """The place of an offer in what was given, its score (0 is best), whether it is Pareto."""
 
-    index: int
+    place: int
     score: float
     pareto: bool
 
@@ -57,7 +57,7 @@ def rank(
             front.append(i)
     best = frozenset(front)
     judged = [Judged(i, scores[i], i in best) for i in range(len(rows))]
-    judged.sort(key=lambda j: _place(j, rows[j.index], loads[j.index], names[j.index]))
+    judged.sort(key=lambda j: _place(j, rows[j.place], loads[j.place], names[j.place]))
     return judged
 
 

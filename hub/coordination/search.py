@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 from hub.access import Group, Level, View
 from hub.coordination.booking import SEGMENTS_MAX
 from hub.coordination.candidates import Candidates, Known, Terms
+from hub.coordination.chains import Candidate, Chain, Order
 from hub.coordination.directory import Directory, SiteEntry
 from hub.coordination.matching import Mismatch
 from hub.coordination.offers import OFFER_MS, Offer, OfferBook, shown_end_ms
-from hub.coordination.planning import Candidate, Chain, Order, Planner
+from hub.coordination.planning import Planner
 from hub.coordination.ranking import Criteria, rank
 from hub.coordination.transport import Roads
 from hub.live import Live
@@ -149,7 +150,7 @@ def ranked(chains: Sequence[Chain], order: Order) -> list[tuple[Chain, float, bo
     ]
     loads, names = [chain.load for chain in chains], [chain.name for chain in chains]
     judged = rank(criteria, loads, names, order.weights)
-    return [(chains[each.index], each.score, each.pareto) for each in judged]
+    return [(chains[each.place], each.score, each.pareto) for each in judged]
 
 
 def rejected(refused: Iterable[Refusal], chains: Iterable[Chain]) -> list[Rejected]:

@@ -10,9 +10,9 @@ from hub.access import EVERYTHING, LOCAL
 from hub.columns import SeriesIndex
 from hub.coordination.booking import HoldRequest
 from hub.coordination.candidates import Terms
+from hub.coordination.chains import Order
 from hub.coordination.directory import Capability, Edits, MachineEdit, SiteEdit
 from hub.coordination.matching import Step
-from hub.coordination.planning import Order
 from hub.coordination.ranking import Weights
 from hub.coordination.search import Query
 from hub.historian import open_historian

@@ -15,7 +15,7 @@ weights = st.builds(Weights, st.floats(0, 10), st.floats(0, 10), st.floats(0, 10
 
 def order(found, loads=None, weights=TIME):
     names = [str(n) for n in range(len(found))]
-    return [j.index for j in rank(found, loads or [0.0] * len(found), names, weights)]
+    return [j.place for j in rank(found, loads or [0.0] * len(found), names, weights)]
 
 
 def worst(column):
@@ -31,13 +31,13 @@ def test_nobody_stands_before_one_that_beats_it(found, weights):
 
     for place, each in enumerate(judged):
         beaten = any(
-            all(a <= b for a, b in zip(rows[o], rows[each.index], strict=True))
-            and rows[o] != rows[each.index]
+            all(a <= b for a, b in zip(rows[o], rows[each.place], strict=True))
+            and rows[o] != rows[each.place]
             for o in range(len(rows))
         )
         assert each.pareto == (not beaten)
         assert not each.pareto or all(before.pareto for before in judged[:place])
-    assert sorted(each.index for each in judged) == list(range(len(found)))
+    assert sorted(each.place for each in judged) == list(range(len(found)))
 
 
 @given(offers, weights, st.randoms())
@@ -51,7 +51,7 @@ def test_the_order_in_which_offers_come_changes_nothing(found, weights, random):
         [found[n] for n in mixed], [0.0] * len(found), [names[n] for n in mixed], weights
     )
 
-    assert [each.index for each in straight] == [mixed[each.index] for each in shuffled]
+    assert [each.place for each in straight] == [mixed[each.place] for each in shuffled]
 
 
 def test_weights_choose_among_offers_of_which_none_is_better_in_all():
