@@ -72,7 +72,7 @@ _CONFLICT: Final[dict[str, Any]] = {
     "description": "Conflict",
     "content": {MEDIA_TYPE: {"schema": Conflict.model_json_schema()}},
 }
-_ACT: Final = documented(403, 404, 409, 410, 412, 422, 428, 503, also={200: _TAGGED})
+_ACT: Final = documented(400, 403, 404, 409, 410, 412, 422, 428, 503, also={200: _TAGGED})
 
 
 def routes(context: Context) -> APIRouter:
@@ -89,7 +89,7 @@ def _holding(router: APIRouter, context: Context) -> None:
         "/reservations",
         status_code=201,
         response_model=ReservationItem,
-        responses=documented(403, 404, 422, 429, 503, also={201: _CREATED, 409: _CONFLICT}),
+        responses=documented(400, 403, 404, 422, 429, 503, also={201: _CREATED, 409: _CONFLICT}),
     )
     def hold(told: HoldIn, key: Key, caller: CallerOf, view: ViewOf) -> Response:
         """Hold capacity: all steps, or nothing. It is yours once you confirm it in time.
