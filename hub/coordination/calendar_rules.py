@@ -118,10 +118,6 @@ class LocalClock:
             return midnight_ms + minutes * MINUTE_MS
         return self._instant(datetime.fromordinal(day) + timedelta(minutes=minutes))
 
-    def skips(self, first: int, last: int) -> bool:
-        """Tell whether the clock is changed on any of these days, as far as they were asked for."""
-        return any(self._days.get(day, 0) is None for day in range(first, last + 2))
-
     def day_of(self, time_ms: int) -> int:
         """Give the local day of an instant, as an ordinal."""
         return datetime.fromtimestamp(time_ms // 1000, self._zone).toordinal()
@@ -314,8 +310,6 @@ class Expansion:
             for day in rule.recurrence().days(first, last)
             if day not in skipped
         ]
-        if clock.skips(first, last):
-            found = [(day, held) for day, held in found if held[0] < held[1]]
         if self._is_holiday is None or rule.on_holidays or rule.kind not in _KEEPS_HOLIDAYS:
             return found
         free = [day for day in range(first - 1, last + 2) if self._is_holiday(day)]

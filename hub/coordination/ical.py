@@ -78,8 +78,7 @@ def write(calendar: Calendar, zone: str, name: str, *, now_ms: int) -> bytes:
     tz = ZoneInfo(zone)
     for number, rule in enumerate(calendar.rules):
         event = _rule_event(rule, tz)
-        if event is not None:
-            file.add_component(_stamped(event, f"rule-{number}@{name}", now_ms))
+        file.add_component(_stamped(event, f"rule-{number}@{name}", now_ms))
     for number, special in enumerate(calendar.exceptions):
         event = _special_event(special, tz)
         file.add_component(_stamped(event, f"day-{number}@{name}", now_ms))
@@ -129,13 +128,12 @@ def _mark(event: icalendar.Event, kind: RuleKind) -> None:
     event.add(f"{_OWN}KIND", kind.value)
 
 
-def _rule_event(rule: Rule, zone: ZoneInfo) -> icalendar.Event | None:
-    """Write a rule; None for one that never comes true, of which there is nothing to show."""
+def _rule_event(rule: Rule, zone: ZoneInfo) -> icalendar.Event:
+    """Write a rule. The day of one that never comes true is an exception at once."""
     begin = rule.valid_from or DATE_FIRST
-    days = rule.recurrence()
-    first = _first_day(days, begin, rule.valid_until or DATE_LAST)
-    if first is None:
-        return None
+    found = _first_day(rule.recurrence(), begin, rule.valid_until or DATE_LAST)
+    first = found or begin
+    skipped = rule.exceptions if found else (*rule.exceptions, begin)
     event = icalendar.Event()
     event.add("SUMMARY", rule.label or _SUMMARIES[rule.kind])
     start = _at(first, rule.start, zone)
@@ -148,8 +146,8 @@ def _rule_event(rule: Rule, zone: ZoneInfo) -> icalendar.Event | None:
     if rule.valid_until is not None:
         parts["UNTIL"] = [_at(rule.valid_until, rule.start, zone).astimezone(UTC)]  # type: ignore[list-item]
     event.add("RRULE", parts)
-    if rule.exceptions:
-        event.add("EXDATE", [_at(day, rule.start, zone) for day in rule.exceptions])
+    if skipped:
+        event.add("EXDATE", [_at(day, rule.start, zone) for day in skipped])
     _mark(event, rule.kind)
     said = {
         "LABEL": rule.label or None,

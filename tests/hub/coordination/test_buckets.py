@@ -212,6 +212,15 @@ def test_work_outside_the_hours_is_busy_time_and_flagged():
     assert (kpi.value, kpi.flags) == (1.0, (OUTSIDE_HOURS,))
 
 
+def test_a_breakdown_over_a_break_is_one():
+    told = [(0, 10, "working"), (10, 20, "break"), (20, 30, "working")]
+    calendar = [Window(a * MIN, b * MIN, Kind(kind), 1) for a, b, kind in told]
+    down = [StateSpan(0, 30 * MIN, State.DOWN)]
+    inputs = inputs_of(slices(down, calendar, None, (0, 30 * MIN)), Production())
+    assert (inputs.breakdowns, inputs.down_ms) == (1, 30 * MIN)
+    assert measure(inputs)["mttr_s"].value == 1800
+
+
 def test_figures_of_several_machines_are_ratios_of_sums():
     little = inputs_of(shift((10, "running")), Production(10, 0, 30.0))
     much = inputs_of(shift((10, "running"), (90, "down")), Production(10, 10, 30.0))

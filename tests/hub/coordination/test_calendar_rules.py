@@ -14,7 +14,6 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from dateutil import tz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,8 +120,8 @@ def boundaries_are_plain(rule, zone, day):
         for text in (rule.start, rule.end):
             local = datetime.combine(day + timedelta(offset), datetime.min.time())
             local += timedelta(hours=int(text[:2]), minutes=int(text[3:]))
-            there = local.replace(tzinfo=tz.gettz(zone))
-            if tz.datetime_ambiguous(there) or not tz.datetime_exists(there):
+            there = local.replace(tzinfo=ZoneInfo(zone))
+            if there.utcoffset() != there.replace(fold=1).utcoffset():
                 return False
     return True
 
@@ -310,3 +309,31 @@ def test_a_rule_keeps_to_its_validity_and_leaves_out_its_exceptions():
         ms("2026-11-20T00:00"), ms("2026-12-02T00:00")
     )
     assert [shift.day.day for shift in found] == [24, 26, 27]
+
+
+def test_a_holiday_that_begins_at_midnight_cuts_the_night_before():
+    nights = Calendar(rules=(work("22:00", "06:00"),))
+    found = expansion(nights, country="JP").windows(ms("2026-11-22T12:00"), ms("2026-11-24T12:00"))
+    assert kinds(found) == [  # the 23rd is a holiday
+        ("22 12:00", "closed"),
+        ("22 22:00", "working"),
+        ("23 00:00", "closed"),
+        ("24 00:00", "working"),
+        ("24 06:00", "closed"),
+    ]
+
+
+def test_hours_before_the_production_day_begins_belong_to_the_day_before():
+    third = Calendar(rules=(work("00:00", "08:00"), work("08:00", "16:00")))
+    asked = expansion(third, day_start_min=8 * 60)
+    found = asked.shifts(ms("2026-11-24T00:00"), ms("2026-11-24T16:00"))
+    assert [shift.day.day for shift in found] == [23, 24]
+
+
+def test_of_three_overlapping_shifts_each_instant_belongs_to_one():
+    three = Calendar(
+        rules=(work("08:00", "12:00", priority=1), work("10:00", "14:00", priority=2),
+               work("11:00", "16:00", priority=3)),
+    )  # fmt: skip
+    found = expansion(three).shifts(ms("2026-11-24T00:00"), ms("2026-11-25T00:00"))
+    assert [(s.end_ms - s.start_ms) / 3_600_000 for s in found] == [4, 2, 2]
