@@ -59,7 +59,7 @@ def test_what_was_read_before_the_time_was_known_gets_its_own_time(site, broker,
             for told in times.values():
                 assert min(told) >= began_ms
                 assert max(told) <= now_ms() + 50
-                assert sum(one < synchronised_ms for one in told) >= 3
+                assert sum(one < synchronised_ms for one in told) >= 1
 
             clock(3_600_000, synchronised=True)
             wait_until(lambda: len(hub.of(MODBUS, names.CLOCK)) > 1, "the step to be told", 20)
@@ -72,8 +72,10 @@ def test_what_was_read_before_the_time_was_known_gets_its_own_time(site, broker,
 
 
 def more_waiting(site, first):
-    clock = site.status()["clock"]
-    return clock if clock["waiting"] > first["waiting"] + 60 else None
+    status = site.status()
+    connected = all(line["connected"] for line in status["lines"])
+    clock = status["clock"]
+    return clock if connected and clock["waiting"] > first["waiting"] + 60 else None
 
 
 def times_of(hub, machine):
