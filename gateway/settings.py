@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args
 
@@ -304,7 +305,7 @@ def _words(model: type[pydantic.BaseModel], detail: ErrorDetails, loc: Place) ->
     match detail["type"]:
         case "extra_forbidden":
             near = difflib.get_close_matches(last_key, sorted(_keys_at(model, loc[:-1])), n=1)
-            near = near or difflib.get_close_matches(last_key, sorted(set(_keys(model))), n=1)
+            near = near or difflib.get_close_matches(last_key, _all_keys(model), n=1)
             hint = f"Did you mean `{near[0]}`?" if near else "Remove it or check the reference"
             return "unknown key", hint
         case "missing":
@@ -316,7 +317,8 @@ def _words(model: type[pydantic.BaseModel], detail: ErrorDetails, loc: Place) ->
             return f"{message[:1].lower()}{message[1:]}", f"Found: {shown}"
 
 
-def _keys_at(model: type[pydantic.BaseModel], at: Place) -> set[str]:
+@lru_cache(maxsize=256)
+def _keys_at(model: type[pydantic.BaseModel], at: Place) -> frozenset[str]:
     """The keys that may stand at a path; steps that are no keys of a model lead nowhere else."""
     here = [model]
     for step in at:
@@ -328,7 +330,12 @@ def _keys_at(model: type[pydantic.BaseModel], at: Place) -> set[str]:
             for found in _models_in(info.annotation)
         ]
         here = inner or here
-    return {info.alias or name for one in here for name, info in one.model_fields.items()}
+    return frozenset(info.alias or name for one in here for name, info in one.model_fields.items())
+
+
+@lru_cache(maxsize=256)
+def _all_keys(model: type[pydantic.BaseModel]) -> tuple[str, ...]:
+    return tuple(sorted(set(_keys(model))))
 
 
 def _keys(

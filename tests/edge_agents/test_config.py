@@ -5,6 +5,10 @@ raises anything but SettingsError; defaults fill in only what was not written.
 """
 
 import copy
+import os
+import random
+import struct
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 from edge_agents.agent.loading import strict
 from edge_agents.config import (
     AgentConfig,
+    AgentSettings,
     Deadband,
     Endpoint,
     MachineConfig,
@@ -188,17 +193,13 @@ def test_other_durations_are_refused(value):
         parse_duration(value)
 
 
-@given(
-    st.sampled_from(list(Table)),
-    st.integers(0, 65_535),
-    st.none() | st.integers(0, 15),
-)
-@settings(max_examples=1_000, deadline=None)
-def test_a_register_written_in_hexadecimal_is_taken_literally(table, address, bit):
-    bit = None if table.bits else bit
-    text = f"{table} 0x{address:X}" + ("" if bit is None else f".{bit}")
+@pytest.mark.parametrize("table", list(Table))
+def test_a_register_written_in_hexadecimal_is_taken_literally(table):
+    for address in [*range(0, 65_536, 13), 65_535]:
+        bit = None if table.bits or address % 3 else address % 16
+        text = f"{table} 0x{address:X}" + ("" if bit is None else f".{bit}")
 
-    assert parse_register(text) == Register(table, address, bit)
+        assert parse_register(text) == Register(table, address, bit)
 
 
 @pytest.mark.parametrize(
@@ -246,26 +247,33 @@ def paths(value, at=()):
 
 
 DATA = parse(GOOD, Path("edge.yaml")).data
-PLACES = [place for place in paths(DATA) if place]
-KEYS = sorted({str(place[-1]) for place in PLACES})
-STRANGE = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(max_size=12)
-    | st.sampled_from(
-        ["1s", "input 30", "holding 40001", "coil 70000", "4x0001", "10%", "512MiB", "off", "a > b",
-         "[::1]:5", "[", "h:99999", "mqtt://[", "opc.tcp://x:y", "ns=2;s=a", "\x00", "\uff11s", "²"]
-    )
-    | st.sampled_from([[], {}, [[]], [{}], {"": {}}, {"a": {"register": "coil 1"}}])
-)  # fmt: skip
-MUTATIONS = st.lists(
-    st.tuples(st.sampled_from(PLACES), st.sampled_from(["set", "drop", "rename", "add"]),
-              st.sampled_from(KEYS) | st.text(max_size=5), STRANGE),
-    min_size=1,
-    max_size=4,
-)  # fmt: skip
+PARTS = [
+    (AgentSettings, {**DATA, "machines": []}),
+    *((MachineConfig, machine) for machine in DATA["machines"]),
+]
+"""What one mistake can reach: the head of the file and each machine are judged by themselves."""
+KEYS = sorted({str(place[-1]) for place in paths(DATA) if place})
+ODD = [
+    None, True, False, 0, -1, 2**16, 2**31, 2**53 + 1, 2**64, 2**70, -(2**70), 0.5, -0.0, 5e-324,
+    1e308, float("nan"), float("inf"), float("-inf"), "", " ", "1s", "input 30", "holding 40001",
+    "coil 70000", "4x0001", "10%", "512MiB", "off", "a > b", "[::1]:5", "[", "h:99999", "mqtt://[",
+    "opc.tcp://x:y", "ns=2;s=a", "\x00", "\uff11s", "²", "\ud800", "\u202e", "x" * 5_000, [], {},
+    [[]], [{}], {"": {}}, {"a": {"register": "coil 1"}}, {"a": {"node": "i=1"}}, [None], [[[[[]]]]],
+]  # fmt: skip
+LETTERS = "aZ09_.-/ :;=[]{}()<>%&|'\"`~\\\n\t\x00ü機\u0301\U0001f600"
+MUTATIONS = (1, 1, 1, 2, 4)
+
+
+def strange(rng):
+    match rng.randrange(8):
+        case 0:
+            return rng.randrange(-(2 ** rng.randrange(1, 71)), 2 ** rng.randrange(1, 71))
+        case 1:
+            return struct.unpack("d", rng.randbytes(8))[0]
+        case 2:
+            return "".join(rng.choices(LETTERS, k=rng.randrange(13)))
+        case _:
+            return copy.deepcopy(rng.choice(ODD))
 
 
 def mutate(data, place, kind, key, value):
@@ -284,25 +292,77 @@ def mutate(data, place, kind, key, value):
             parent[key] = old
         elif kind == "add":
             parent[key] = value
+        elif kind == "nick" and isinstance(old, str):
+            at = len(old) // 2
+            parent[last] = f"{old[:at]}{key[:1]}{old[at + 1 :]}"
     elif isinstance(parent, list) and isinstance(last, int) and last < len(parent):
         parent[last] = value
 
 
-@given(MUTATIONS)
-@settings(max_examples=20_000, deadline=None)
-def test_no_mutated_file_raises_anything_but_a_settings_error(mutations):
-    data = copy.deepcopy(DATA)
-    for mutation in mutations:
-        mutate(data, *mutation)
+def mutated(rng, data):
+    """Change a few places of a good document at random."""
+    data = copy.deepcopy(data)
+    places = [place for place in paths(data) if place]
+    for _ in range(rng.choice(MUTATIONS)):
+        key = rng.choice(KEYS) if rng.random() < 0.7 else str(strange(rng))
+        kind = rng.choice(["set", "drop", "rename", "add", "nick"])
+        mutate(data, rng.choice(places), kind, key, strange(rng))
+    return data
+
+
+def judged(model, data):
+    """Validate; whatever the outcome, it is one that a person can use."""
     try:
-        config = validate(Document(Path("edge.yaml"), data), AgentConfig)
+        return validate(Document(Path("edge.yaml"), data), model)
     except SettingsError as error:
         assert all(one.cause and one.remedy for one in error.problems)  # noqa: PT017 (both outcomes are right)
-    else:
-        for machine in config.completed().machines:
-            machine.description()
-            assert machine.promise_ms > 0
-            assert all(rule.state for rule in machine.rules())
+        return None
+
+
+def use(machine):
+    machine.description()
+    assert machine.promise_ms > 0
+    assert all(rule.state for rule in machine.rules())
+
+
+def judge_mutated_parts(seeds):
+    outcomes = Counter()
+    for seed in seeds:
+        rng = random.Random(seed)
+        model, data = rng.choice(PARTS)
+        try:
+            found = judged(model, mutated(rng, data))
+            if isinstance(found, MachineConfig):
+                use(found)
+        except Exception as error:
+            error.add_note(f"seed {seed}")
+            raise
+        outcomes[model, found is not None] += 1
+    return outcomes
+
+
+def test_no_mutated_part_raises_anything_but_a_settings_error():
+    outcomes = judge_mutated_parts(range(20_000))
+
+    assert min(outcomes.values()) > 500, "mutations are too wild or too tame"
+    assert len(outcomes) == 2 * len({model for model, _ in PARTS})
+
+
+@pytest.mark.fuzz
+@pytest.mark.skipif("MACHIKOBA_FUZZ" not in os.environ, reason="asked for by `make fuzz`")
+def test_no_mutated_part_of_a_million_raises_anything_else():
+    first = random.SystemRandom().randrange(2**48)
+
+    judge_mutated_parts(range(first, first + 1_000_000))
+
+
+@given(st.integers(0, 2**48))
+@settings(max_examples=300, deadline=None)
+def test_no_mutated_file_raises_anything_but_a_settings_error(seed):
+    config = judged(AgentConfig, mutated(random.Random(seed), DATA))
+
+    for machine in config.completed().machines if config else ():
+        use(machine)
 
 
 def test_the_example_for_a_factory_is_a_good_file():
