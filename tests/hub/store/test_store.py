@@ -6,11 +6,12 @@ Every test runs on SQLite and, in the system run, on a real PostgreSQL.
 import threading
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, insert, select, text, update
+from sqlalchemy import Column, MetaData, Table, insert, make_url, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
 from hub.store import Store, StoreError, StoreTooNewError, StoreUnavailableError
 from hub.store import store as store_module
+from hub.store.engines import connection_settings
 from hub.store.tables import Count, meta, word
 from tests.brokers import wait_until
 
@@ -240,3 +241,17 @@ def test_a_server_that_went_away_is_found_again_and_that_is_told_once_each(clust
 def restarted(cluster):
     cluster.start()
     return True
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        ("postgresql://hub@/machikoba?host=/run/postgresql", None),
+        ("postgresql://hub@localhost/machikoba", None),
+        ("postgresql://hub@db.example/machikoba", "verify-full"),
+        ("postgresql://hub@/machikoba?host=db.example", "verify-full"),
+        ("postgresql://hub@db.example/machikoba?sslmode=require", None),
+    ],
+)
+def test_a_server_beyond_this_box_must_prove_who_it_is_unless_told_otherwise(url, mode):
+    assert connection_settings(make_url(url), None).get("sslmode") == mode
