@@ -277,6 +277,8 @@ def _node_signal(name: str, signal: SignalConfig) -> NodeSignal:
         minimum=signal.min,
         maximum=signal.max,
         period_ms=signal.every_ms,
+        rolls_over_at=signal.rolls_over_at,
+        max_per_s=signal.max_per_s,
     )
 
 

@@ -8,15 +8,33 @@ has rolled over, the value that it rolled over at is told first, as one that it 
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from edge_agents.drivers.registers import RegisterSignal
 from gateway.model import Quality, Sample
 
 log = logging.getLogger(__name__)
 
 PLAUSIBLE_SHARE: Final = 0.5
 """A step of more than this share of the range is no step but a reset."""
+
+
+class CountingSignal(Protocol):
+    """What must be known of a signal, whatever protocol it is read by."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 (as in the drivers' own signals)
+
+    @property
+    def scale(self) -> float: ...  # noqa: D102
+
+    @property
+    def offset(self) -> float: ...  # noqa: D102
+
+    @property
+    def rolls_over_at(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def max_per_s(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(slots=True)
@@ -45,7 +63,7 @@ class _Counter:
 class Counters:
     """The counters of one machine that roll over, and where each stood last."""
 
-    def __init__(self, machine: str, signals: Iterable[RegisterSignal]) -> None:
+    def __init__(self, machine: str, signals: Iterable[CountingSignal]) -> None:
         self._machine = machine
         self._counters = {
             one.name: _Counter(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge_agents.drivers.breaker import Backoff
+from edge_agents.drivers.counters import Counters
 from edge_agents.drivers.driver import Deliver, Delivery, DriverStatus, UnitStatus
 from edge_agents.drivers.nodes import Server, as_json
 from edge_agents.drivers.presence import Presence
@@ -73,6 +74,10 @@ class IsolatedServer:
             )
             for one in server.machines
         }
+        # Here and not in the child, which may be replaced between two readings of a counter.
+        self._counters = {
+            one.machine: Counters(one.machine, one.signals) for one in server.machines
+        }
         self._status: DriverStatus | None = None
 
     async def run(self, deliver: Deliver) -> None:
@@ -99,7 +104,8 @@ class IsolatedServer:
         presence = self._presences.get(delivery.machine)
         if presence is None:
             raise ChildError(f"{delivery.machine!r} is no machine of {self.name}")
-        presence.relay(delivery)
+        samples = self._counters[delivery.machine].followed(delivery.samples)
+        presence.relay(replace(delivery, samples=samples))
 
     def lose(self, cause: str) -> None:
         """Say that nothing is known of the machines any more."""

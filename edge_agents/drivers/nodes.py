@@ -28,6 +28,10 @@ class NodeSignal:
     minimum: float | None = None
     maximum: float | None = None
     period_ms: int = 1_000
+    rolls_over_at: int | None = None
+    """Counters only: the raw number that is shown as 0 again."""
+    max_per_s: float | None = None
+    """Counters only: the fastest that the raw number can rise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,20 @@
 """A counter that rolls over is told so that no sum of its steps loses or invents one."""
 
+import json
 import logging
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agents.config import AgentConfig, MachineConfig
-from edge_agents.drivers import open_drivers
+from edge_agents.drivers import opcua_server, open_drivers
 from edge_agents.drivers.counters import Counters
 from edge_agents.drivers.driver import Delivery
+from edge_agents.drivers.isolation import IsolatedServer, Nursery
+from edge_agents.drivers.nodes import as_json, from_json
 from edge_agents.drivers.registers import Kind, RegisterSignal, Table
 from edge_agents.sampler import Moment, Sampler
 from gateway.model import Quality, Reason, Sample
@@ -108,6 +112,30 @@ def test_a_bad_reading_between_two_good_ones_changes_nothing():
     ]
 
     assert [one.value for one in told] == [65_530, None, 65_536, 4]
+
+
+def test_a_counter_of_an_opcua_server_is_followed_beyond_the_life_of_the_process_that_reads_it():
+    signals = {"parts": {"node": "i=7", "counts": "good", "counter": {"width": 16}}}
+    machine = MachineConfig.model_validate(
+        {"id": "m", "opcua": {"url": "opc.tcp://127.0.0.1:1"}, "signals": signals}
+    )
+    server = opcua_server(
+        AgentConfig.model_construct(
+            site="s", agent="a", data=Path(), machines=(machine,), opcua_processes=1
+        ),
+        "opc.tcp://127.0.0.1:1",
+    )
+    assert from_json(json.loads(json.dumps(as_json(server)))) == server
+    driver, told = IsolatedServer(server, Nursery(1, rng=random.Random(1)), now_ms=lambda: 0), []
+    driver._presences["m"].begin(lambda delivery: told.extend(delivery.samples))
+
+    driver.take(Delivery("m", 1_000, (Sample("parts", 65_530.0, 1_000),), link=True))
+    driver.lose("the child died")
+    driver.take(Delivery("m", 2_000, (Sample("parts", 4.0, 2_000),), link=True))
+
+    assert [(one.value, one.time_ms) for one in told if one.quality is Quality.GOOD] == [
+        (65_530.0, 1_000), (65_536.0, 1_999), (4.0, 2_000),
+    ]  # fmt: skip
 
 
 def test_other_signals_pass_untouched_and_in_order():
