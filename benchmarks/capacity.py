@@ -15,13 +15,13 @@ from benchmarks.fleet import SITES, Fleet, free_folder, now_ms
 from benchmarks.hub_parts import open_context
 from hub.access import EVERYTHING, LOCAL
 from hub.api import Context
-from hub.coordination.booking import HoldRequest
-from hub.coordination.candidates import Terms
-from hub.coordination.chains import Order
-from hub.coordination.directory import Capability, Edits, MachineEdit, SiteEdit
-from hub.coordination.matching import Step
-from hub.coordination.ranking import Weights
-from hub.coordination.search import Query
+from hub.coordination.booking.booking import HoldRequest
+from hub.coordination.capacity.candidates import Terms
+from hub.coordination.capacity.chains import Order
+from hub.coordination.capacity.matching import Step
+from hub.coordination.capacity.ranking import Weights
+from hub.coordination.capacity.search import Query
+from hub.coordination.directory.directory import Capability, Edits, MachineEdit, SiteEdit
 from hub.schedule import Calendar, Rule
 from hub.schedule.model import RuleKind
 from hub.store.tables import metadata

@@ -26,26 +26,26 @@ from hub.access import EVERYTHING, Access, open_access
 from hub.api import Context, create_app
 from hub.columns import SeriesIndex
 from hub.config import HubConfig
-from hub.coordination.alarm_book import AlarmBook, free_percent
-from hub.coordination.axes import hours_at
-from hub.coordination.board import Board
-from hub.coordination.booking import Alternatives
-from hub.coordination.calendars import Calendars
-from hub.coordination.directory import Directory
-from hub.coordination.directory_changes import DirectoryChanges
+from hub.coordination.alarms.alarm_book import AlarmBook, free_percent
+from hub.coordination.booking.booking import Alternatives
+from hub.coordination.booking.holding import Bounds
+from hub.coordination.booking.reservations import Reservations
+from hub.coordination.capacity.board import Board
+from hub.coordination.capacity.free_capacity import FreeCapacity, open_free_capacity
+from hub.coordination.capacity.offers import OfferBook
+from hub.coordination.directory.directory import Directory
+from hub.coordination.directory.directory_changes import DirectoryChanges
+from hub.coordination.directory.taxonomy import load_taxonomy
 from hub.coordination.events import Events
-from hub.coordination.figures import Figures
-from hub.coordination.free_capacity import FreeCapacity, open_free_capacity
-from hub.coordination.holding import Bounds
-from hub.coordination.job_signals import JobSignals
-from hub.coordination.jobs import Jobs
-from hub.coordination.joined_history import JoinedHistory
+from hub.coordination.hours.calendars import Calendars
+from hub.coordination.jobs.job_signals import JobSignals
+from hub.coordination.jobs.jobs import Jobs
 from hub.coordination.lookout import Lookout, backs
-from hub.coordination.offers import OfferBook
-from hub.coordination.regions import DAY_MS, Regions, hours_of
-from hub.coordination.reservations import Reservations
-from hub.coordination.shop_floor import ShopFloor, open_shop_floor
-from hub.coordination.taxonomy import load_taxonomy
+from hub.coordination.region.regions import DAY_MS, Regions, hours_of
+from hub.coordination.shop_floor.axes import hours_at
+from hub.coordination.shop_floor.figures import Figures
+from hub.coordination.shop_floor.joined_history import JoinedHistory
+from hub.coordination.shop_floor.shop_floor import ShopFloor, open_shop_floor
 from hub.coordination.watch import Watch
 from hub.dashboard import build_id, dashboard_routes, lite_routes
 from hub.historian import Historian, HistorianUnavailableError, Span, open_historian

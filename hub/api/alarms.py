@@ -13,7 +13,7 @@ from hub.api.context import Context
 from hub.api.machines import answer
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import maybe_rfc3339, rfc3339
-from hub.coordination.alarm_book import NotYourAlarmError, UnknownAlarmError
+from hub.coordination.alarms.alarm_book import NotYourAlarmError, UnknownAlarmError
 from hub.live import Alarm
 
 ALARMS_MAX: Final = 500

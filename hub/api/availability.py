@@ -27,7 +27,7 @@ from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import RefusalError, documented
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
-from hub.coordination.transport import distance_km
+from hub.coordination.capacity.transport import distance_km
 from hub.live import LiveMachine
 from hub.registry import Registry
 from hub.stream import to_json

@@ -15,8 +15,8 @@ from hub.api.history import read_span
 from hub.api.problems import ERRORS_MAX, RefusalError, documented, not_found
 from hub.api.tags import IfMatch, required_version, stale, tag
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
-from hub.coordination import ical
-from hub.coordination.calendars import (
+from hub.coordination.hours import ical
+from hub.coordination.hours.calendars import (
     Calendars,
     Owned,
     StaleCalendarError,

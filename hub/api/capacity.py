@@ -24,15 +24,15 @@ from hub.api.context import Context
 from hub.api.offer_items import result
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import rfc3339, to_ms
-from hub.coordination import search as capacity_search
-from hub.coordination.candidates import Terms
-from hub.coordination.capacity import tally
-from hub.coordination.chains import Order
-from hub.coordination.directory import MachineEntry
-from hub.coordination.ledger import DAY_MS, HORIZON_MS, Page
-from hub.coordination.matching import Step
-from hub.coordination.offers import half_day
-from hub.coordination.ranking import Weights
+from hub.coordination.capacity import search as capacity_search
+from hub.coordination.capacity.candidates import Terms
+from hub.coordination.capacity.capacity import tally
+from hub.coordination.capacity.chains import Order
+from hub.coordination.capacity.ledger import DAY_MS, HORIZON_MS, Page
+from hub.coordination.capacity.matching import Step
+from hub.coordination.capacity.offers import half_day
+from hub.coordination.capacity.ranking import Weights
+from hub.coordination.directory.directory import MachineEntry
 from hub.stream import to_json
 
 HOUR_MS: Final = 3_600_000

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub.access import Access
-from hub.coordination.alarm_book import AlarmBook
-from hub.coordination.calendars import Calendars
-from hub.coordination.directory import Directory
-from hub.coordination.directory_changes import DirectoryChanges
+from hub.coordination.alarms.alarm_book import AlarmBook
+from hub.coordination.booking.reservations import Reservations
+from hub.coordination.capacity.free_capacity import FreeCapacity
+from hub.coordination.directory.directory import Directory
+from hub.coordination.directory.directory_changes import DirectoryChanges
 from hub.coordination.events import Events
-from hub.coordination.free_capacity import FreeCapacity
-from hub.coordination.jobs import Jobs
-from hub.coordination.regions import Regions
-from hub.coordination.reservations import Reservations
-from hub.coordination.shop_floor import ShopFloor
+from hub.coordination.hours.calendars import Calendars
+from hub.coordination.jobs.jobs import Jobs
+from hub.coordination.region.regions import Regions
+from hub.coordination.shop_floor.shop_floor import ShopFloor
 from hub.historian import Historian
 from hub.live import Alarms, Counters, Live
 from hub.notices.subscriptions import Subscriptions

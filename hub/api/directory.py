@@ -24,7 +24,7 @@ from hub.api.directory_file import (
 from hub.api.directory_refusals import explained
 from hub.api.problems import RefusalError, documented
 from hub.api.tags import IfMatch, content_tag, stale
-from hub.coordination.directory import Directory
+from hub.coordination.directory.directory import Directory
 from hub.store.entries import Edits
 
 __all__ = ["BYTES_MAX", "routes"]

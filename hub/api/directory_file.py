@@ -35,9 +35,9 @@ from hub.api.directory_models import (
 )
 from hub.api.directory_tables import read_table, write_table
 from hub.api.times import rfc3339, to_ms
-from hub.coordination.directory import Directory
-from hub.coordination.directory_changes import MACHINES_MAX, ORGANISATIONS_MAX, SITES_MAX
-from hub.coordination.taxonomy import Taxonomy
+from hub.coordination.directory.directory import Directory
+from hub.coordination.directory.directory_changes import MACHINES_MAX, ORGANISATIONS_MAX, SITES_MAX
+from hub.coordination.directory.taxonomy import Taxonomy
 from hub.store.entries import Edits, MachineEdit
 
 BYTES_MAX: Final = 2 * 1024 * 1024

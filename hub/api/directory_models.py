@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from gateway.model import ID_PATTERN
-from hub.coordination.taxonomy import Taxonomy, Tree
+from hub.coordination.directory.taxonomy import Taxonomy, Tree
 from hub.store.entries import (
     Capability,
     Certification,

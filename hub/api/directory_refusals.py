@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from hub.api.directory_models import context as words
 from hub.api.problems import ERRORS_MAX, RefusalError
-from hub.coordination.directory_changes import DirectoryError
-from hub.coordination.taxonomy import Taxonomy
+from hub.coordination.directory.directory_changes import DirectoryError
+from hub.coordination.directory.taxonomy import Taxonomy
 
 STATUSES: Final = {
     "has-sites": 409,

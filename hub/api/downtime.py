@@ -16,8 +16,8 @@ from hub.api.context import Context
 from hub.api.kpis import read_range, shown
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
-from hub.coordination.downtime import pareto
-from hub.coordination.operator_entries import (
+from hub.coordination.shop_floor.downtime import pareto
+from hub.coordination.shop_floor.operator_entries import (
     HasSensorsError,
     NothingKnownError,
     TooManyReasonsError,

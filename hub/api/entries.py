@@ -25,7 +25,7 @@ from hub.api.problems import RefusalError, documented, not_found
 from hub.api.sites import Erased
 from hub.api.tags import IfMatch, IfNoneMatch, content_tag, require_unchanged
 from hub.api.times import maybe_rfc3339
-from hub.coordination.directory import Capability, Directory, MachineEntry
+from hub.coordination.directory.directory import Capability, Directory, MachineEntry
 from hub.stream import to_json
 
 PATH = "/machines/{site}/{machine}"

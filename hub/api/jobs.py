@@ -19,7 +19,7 @@ from hub.api.context import Context
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.tags import IfMatch, optional_version, required_version, stale, tag
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
-from hub.coordination.job_import import (
+from hub.coordination.jobs.job_import import (
     NOTE_MAX,
     NUMBER_MAX,
     QUANTITY_MAX,
@@ -30,13 +30,13 @@ from hub.coordination.job_import import (
     UnreadableError,
     read_jobs,
 )
-from hub.coordination.job_rules import (
+from hub.coordination.jobs.job_rules import (
     Action,
     IllegalTransitionError,
     NoMachineError,
     NoSuchStepError,
 )
-from hub.coordination.jobs import (
+from hub.coordination.jobs.jobs import (
     MachineBusyError,
     NotYoursError,
     NumberTakenError,

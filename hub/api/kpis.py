@@ -13,8 +13,8 @@ from hub.api.context import Context
 from hub.api.history import HOUR_MS, read_span
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.times import rfc3339
-from hub.coordination.figures import Measured
-from hub.coordination.kpis import Inputs, coverage, measure
+from hub.coordination.shop_floor.figures import Measured
+from hub.coordination.shop_floor.kpis import Inputs, coverage, measure
 from hub.historian import Span
 
 DAY_MS: Final = 24 * HOUR_MS

@@ -3,11 +3,11 @@
 from typing import Any
 
 from hub.api.times import maybe_rfc3339, rfc3339
-from hub.coordination.capacity import latest_start
-from hub.coordination.chains import Journey, Lot, Order, Stage
-from hub.coordination.ledger import DAY_MS
-from hub.coordination.matching import Step
-from hub.coordination.offers import (
+from hub.coordination.capacity.capacity import latest_start
+from hub.coordination.capacity.chains import Journey, Lot, Order, Stage
+from hub.coordination.capacity.ledger import DAY_MS
+from hub.coordination.capacity.matching import Step
+from hub.coordination.capacity.offers import (
     Offer,
     explanation,
     shown_basis,
@@ -15,7 +15,7 @@ from hub.coordination.offers import (
     shown_end_ms,
     shown_start_ms,
 )
-from hub.coordination.search import Found
+from hub.coordination.capacity.search import Found
 
 
 def result(found: Found, order: Order) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hub.api.directory_models import Id, OrganisationIn, organisation_fields
 from hub.api.directory_refusals import explained
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.tags import IfMatch, IfNoneMatch, content_tag, require_unchanged
-from hub.coordination.directory import Directory, Organisation
+from hub.coordination.directory.directory import Directory, Organisation
 from hub.stream import to_json
 
 OrganisationId = Annotated[Id, Path()]

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from hub.api.context import Context
 from hub.api.problems import documented, not_found
 from hub.api.times import rfc3339
-from hub.coordination.region import GROUPS, STATES
-from hub.coordination.regions import Told
+from hub.coordination.region.region import GROUPS, STATES
+from hub.coordination.region.regions import Told
 from hub.stream import to_json
 
 CHI: Final = {"suppressed": "χ"}

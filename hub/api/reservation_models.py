@@ -16,7 +16,7 @@ from pydantic import (
 from hub.access import Caller
 from hub.api.problems import Problem
 from hub.api.times import maybe_rfc3339, rfc3339, to_ms
-from hub.coordination.booking import (
+from hub.coordination.booking.booking import (
     SEGMENTS_MAX,
     STEPS_MAX,
     TTL_S_MAX,
@@ -24,8 +24,8 @@ from hub.coordination.booking import (
     HoldRequest,
     StepRequest,
 )
-from hub.coordination.parties import booked_by
-from hub.coordination.refusals import ConflictError
+from hub.coordination.booking.parties import booked_by
+from hub.coordination.booking.refusals import ConflictError
 from hub.store.reservations import (
     MACHINE_MAX,
     REASON_MAX,

@@ -27,8 +27,8 @@ from hub.api.reservation_models import (
 )
 from hub.api.tags import IfMatch, required_version, stale, tag
 from hub.api.times import rfc3339, to_ms
-from hub.coordination.booking import AHEAD_MS_MAX, Action
-from hub.coordination.refusals import (
+from hub.coordination.booking.booking import AHEAD_MS_MAX, Action
+from hub.coordination.booking.refusals import (
     ConflictError,
     HoldExpiredError,
     IllegalTransitionError,

@@ -17,7 +17,7 @@ from hub.api.directory_refusals import explained
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.tags import IfMatch, IfNoneMatch, content_tag, require_unchanged
 from hub.api.times import rfc3339
-from hub.coordination.directory import Directory, SiteEntry
+from hub.coordination.directory.directory import Directory, SiteEntry
 from hub.stream import to_json
 
 SiteIdOf = Annotated[str, Path(max_length=128)]

@@ -10,7 +10,7 @@ from hub.api.availability import names_tag
 from hub.api.context import Context
 from hub.api.problems import documented
 from hub.api.tags import content_tag
-from hub.coordination.taxonomy import Term, Tree
+from hub.coordination.directory.taxonomy import Term, Tree
 from hub.stream import to_json
 
 

@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from gateway.model import Connectivity, State
 from hub.access import View
-from hub.coordination.booking import Alternative, Alternatives, Hours, StepRequest
-from hub.coordination.directory import Directory
-from hub.coordination.free_capacity import FreeCapacity
-from hub.coordination.occupancy import Key
-from hub.coordination.reservations import Reservations
-from hub.coordination.risk import Booked, Condition, Risk, risks
+from hub.coordination.booking.booking import Alternative, Alternatives, Hours, StepRequest
+from hub.coordination.booking.occupancy import Key
+from hub.coordination.booking.reservations import Reservations
+from hub.coordination.booking.risk import Booked, Condition, Risk, risks
+from hub.coordination.capacity.free_capacity import FreeCapacity
+from hub.coordination.directory.directory import Directory
 from hub.live import Live, LiveMachine
 from hub.store.reservations import Reservation, Step, Taken
 

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.model import State
 from hub.access import View
 from hub.access.masks import all_shown
-from hub.coordination.board import Board, Free
+from hub.coordination.capacity.board import Board, Free
 from hub.dashboard.page import HEADERS
 from hub.live import Live, LiveMachine
 from hub.registry import Registry, SiteRecord

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 from gateway.model import State
 from hub.access import EVERYTHING, View
 from hub.access.masks import shown, visible_signals
-from hub.coordination.board import Board, Free
+from hub.coordination.capacity.board import Board, Free
 from hub.live import Live, LiveMachine
 from hub.stream.frames import Frame, frame, joined
 from hub.stream.rows import COLUMNS, NOT_TOLD, Key, Row, Rows, must_resend, signal_row

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gateway.model import Quality, Reason, State
-from hub.coordination.board import Free
+from hub.coordination.capacity.board import Free
 from hub.live import LiveMachine, SignalValue
 
 COLUMNS: Final = (

@@ -6,20 +6,20 @@ from random import Random
 
 from hub.access import EVERYTHING, Access, Passwords
 from hub.api import Context
-from hub.coordination.alarm_book import AlarmBook
-from hub.coordination.axes import hours_at
-from hub.coordination.calendars import Calendars
-from hub.coordination.directory import Directory
-from hub.coordination.directory_changes import DirectoryChanges
+from hub.coordination.alarms.alarm_book import AlarmBook
+from hub.coordination.booking.reservations import Reservations
+from hub.coordination.capacity.free_capacity import open_free_capacity
+from hub.coordination.capacity.offers import OfferBook
+from hub.coordination.directory.directory import Directory
+from hub.coordination.directory.directory_changes import DirectoryChanges
+from hub.coordination.directory.taxonomy import load_taxonomy
 from hub.coordination.events import Events
-from hub.coordination.free_capacity import open_free_capacity
-from hub.coordination.jobs import Jobs
-from hub.coordination.joined_history import JoinedHistory
-from hub.coordination.offers import OfferBook
-from hub.coordination.regions import Regions
-from hub.coordination.reservations import Reservations
-from hub.coordination.shop_floor import open_shop_floor
-from hub.coordination.taxonomy import load_taxonomy
+from hub.coordination.hours.calendars import Calendars
+from hub.coordination.jobs.jobs import Jobs
+from hub.coordination.region.regions import Regions
+from hub.coordination.shop_floor.axes import hours_at
+from hub.coordination.shop_floor.joined_history import JoinedHistory
+from hub.coordination.shop_floor.shop_floor import open_shop_floor
 from hub.live import Alarms, Counters
 from hub.notice_settings import AlarmRules
 from hub.notices.signing import Secrets

@@ -6,9 +6,9 @@ import pytest
 
 from hub import commands
 from hub.api import create_app
-from hub.coordination.directory import Capability
+from hub.coordination.directory.directory import Capability
 from hub.store import Store
-from tests.hub.coordination.region import Region, lunch, north_of_home, shift
+from tests.hub.coordination.towns import Region, lunch, north_of_home, shift
 from tests.hub.serving import served
 
 GOOD, FAILED, WRONG_USE, NOTHING, NOT_ALLOWED, TAKEN = range(6)

@@ -9,9 +9,9 @@ import pytest
 
 from hub.api import create_app
 from hub.client import OPERATIONS, MachikobaClient, ProblemError, UnreachableError
-from hub.coordination.directory import Capability
+from hub.coordination.directory.directory import Capability
 from hub.store import Store
-from tests.hub.coordination.region import Region, lunch, north_of_home, shift
+from tests.hub.coordination.towns import Region, lunch, north_of_home, shift
 from tests.hub.serving import LossyLink, served
 
 STEP = {"process": "milling-3axis", "quantity": 100}

@@ -10,10 +10,10 @@ from schemathesis.specs.openapi import checks as promises
 
 from hub.access import Grant, Group, Level, View
 from hub.api import create_app
-from hub.coordination.directory import Capability
-from hub.coordination.matching import CODES
+from hub.coordination.capacity.matching import CODES
+from hub.coordination.directory.directory import Capability
 from hub.store import Store
-from tests.hub.coordination.region import (
+from tests.hub.coordination.towns import (
     HOUR,
     MIN,
     NOW,

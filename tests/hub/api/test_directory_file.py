@@ -23,8 +23,8 @@ from hub.api.directory_file import (
     written,
 )
 from hub.api.directory_models import TEXT_MAX
-from hub.coordination.directory import Directory
-from hub.coordination.taxonomy import load_taxonomy
+from hub.coordination.directory.directory import Directory
+from hub.coordination.directory.taxonomy import load_taxonomy
 from hub.historian import open_historian
 from hub.registry import Registry
 from hub.store import Store

@@ -15,7 +15,7 @@ import pytest
 from gateway.model import State
 from hub.api import create_app
 from hub.columns import Columns, StateChange
-from hub.coordination.shop_floor import open_shop_floor
+from hub.coordination.shop_floor.shop_floor import open_shop_floor
 from hub.historian import WriteBatch, open_historian
 from hub.store import Store, audit, events
 from hub.store import directory as directory_rows

@@ -6,8 +6,8 @@ from random import Random
 from typing import NamedTuple
 
 from hub.access import EVERYTHING, LOCAL, Caller, Role
-from hub.coordination.booking import HoldRequest, StepRequest
-from hub.coordination.reservations import Reservations
+from hub.coordination.booking.booking import HoldRequest, StepRequest
+from hub.coordination.booking.reservations import Reservations
 
 T0 = 1_795_000_000_000
 MINUTE = 60_000

@@ -9,13 +9,13 @@ from random import Random
 import pytest
 
 from hub.access import LOCAL
-from hub.coordination.booking import Action, Alternative
-from hub.coordination.calendars import Calendars
-from hub.coordination.directory import Directory
+from hub.coordination.booking.booking import Action, Alternative
+from hub.coordination.booking.reservations import Reservations
+from hub.coordination.booking.risk import Booked, Condition, Risk, risks
+from hub.coordination.directory.directory import Directory
+from hub.coordination.directory.taxonomy import load_taxonomy
+from hub.coordination.hours.calendars import Calendars
 from hub.coordination.lookout import Lookout
-from hub.coordination.reservations import Reservations
-from hub.coordination.risk import Booked, Condition, Risk, risks
-from hub.coordination.taxonomy import load_taxonomy
 from hub.schedule import Calendar
 from hub.store import Store, events
 from tests.hub.coordination.bookings import DAY, HOUR, MINUTE, T0, Span, step

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.coordination.board import Free
+from hub.coordination.capacity.board import Free
 from hub.dashboard.lite import groups
 from tests.hub.scenes import T0, Scene
 

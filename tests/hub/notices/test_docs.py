@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from hub.coordination.events import SHARED_AS, Event, as_cloud_event
-from hub.coordination.job_rules import DONE
+from hub.coordination.jobs.job_rules import DONE
 from hub.notice_settings import Notices
 from hub.notices.retry import FAILURES_MAX, FIRST_S, KEPT_MS, LONGEST_S, REFUSALS_MAX
 from hub.notices.signing import Secrets

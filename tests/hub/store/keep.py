@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hub.access import LOCAL
-from hub.coordination.booking import Action
+from hub.coordination.booking.booking import Action
 from hub.store import Store, schema
 from tests.hub.coordination.bookings import MINUTE, Bookings, step
 

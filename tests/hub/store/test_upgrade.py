@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hub.access import LOCAL
-from hub.coordination.refusals import ConflictError
+from hub.coordination.booking.refusals import ConflictError
 from hub.store import Store, schema
 from hub.store.reservations import Status, Wanted
 from hub.store.tables import metadata

@@ -1,0 +1,1 @@
+"""What people must look at: raised by rules, written down, acknowledged."""

@@ -1,0 +1,1 @@
+"""When is worked: calendars as people write them, as files, and as windows of instants."""

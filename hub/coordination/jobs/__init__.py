@@ -1,0 +1,1 @@
+"""What is to be made, what is being made where, and how far it is."""
