@@ -310,7 +310,7 @@ def _status(words: argparse.Namespace) -> int:
     _show_clock(said)
     _show_lines(said)
     for problem in said["disabled"]:
-        say(f"left out: {problem}")
+        say(f"not in use: {problem}")
     return GOOD if said["healthy"] else FAILED
 
 

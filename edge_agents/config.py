@@ -7,7 +7,7 @@ or ``_s`` stand under the bare word in the file: ``every: 1s`` is `SignalConfig.
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -1184,20 +1184,8 @@ class AgentConfig(AgentSettings):
     @field_validator("machines")
     @classmethod
     def _one_line_one_way(cls, machines: tuple[MachineConfig, ...]) -> tuple[MachineConfig, ...]:
-        """Refuse two ways of talking on one line: one of them would not be understood."""
-        known: dict[str, MachineConfig] = {}
-        for machine in machines:
-            if machine.modbus is None:
-                continue
-            modbus = machine.modbus
-            place = str(modbus.serial or modbus.tcp or modbus.rtu_tcp)
-            first = known.setdefault(place, machine)
-            if first.modbus is not None and first.modbus.way != modbus.way:
-                raise MistakeError(
-                    f"{first.id} and {machine.id} share the line {place}, but one says"
-                    f" {first.modbus.way} and the other {modbus.way}",
-                    "Give all machines of a line the same settings",
-                )
+        for _, mistake in quarrels(machines):
+            raise mistake
         return machines
 
     def completed(self) -> Self:
@@ -1221,6 +1209,29 @@ def _anchored(model: ModelT, base: Path) -> ModelT:
         elif name == "machines":
             update[name] = tuple(_anchored(machine, base) for machine in value)
     return model.model_copy(update=update)
+
+
+def quarrels(machines: Iterable[MachineConfig]) -> Iterator[tuple[MachineConfig, MistakeError]]:
+    """Yield the machines that talk another way than an earlier one of the same line.
+
+    Two ways of talking on one line cannot be: one of them would not be understood.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    for machine in machines:
+        if machine.modbus is None:
+            continue
+        modbus = machine.modbus
+        place = str(modbus.serial or modbus.tcp or modbus.rtu_tcp)
+        first, way = known.setdefault(place, (machine.id, modbus.way))
+        if way != modbus.way:
+            yield (
+                machine,
+                MistakeError(
+                    f"{first} and {machine.id} share the line {place}, but one says"
+                    f" {way} and the other {modbus.way}",
+                    "Give all machines of a line the same settings",
+                ),
+            )
 
 
 def repeated_ids(ids: Sequence[str]) -> set[str]:

@@ -16,7 +16,7 @@ from edge_agents.agent.births import announced
 from edge_agents.agent.loading import Loaded
 from edge_agents.agent.notify import ServiceNotice
 from edge_agents.agent.page import PORT_FILE, Answer, StatusPage
-from edge_agents.agent.reload import Follower
+from edge_agents.agent.reload import Follower, changed_signals, difference
 from edge_agents.agent.status import MEDIA_METRICS, AgentStatus, ClockStatus
 from edge_agents.clock import AgentClock, Change, LastKnown, Standing
 from edge_agents.config import AgentConfig, MachineConfig
@@ -155,16 +155,17 @@ class Agent:
         self._notice.reloading()
         wanted = conversations(loaded.config)
         await self._end_readings(wanted)
-        before = {machine.id: machine for machine in self._config.machines}
+        changed = difference(self._config, loaded.config).machines
+        for machine, samples in self._waiting.give_up(changed):
+            self._outbox.record(machine, samples)  # by the names that it was read under
         self._samplers = {
-            machine.id: self._samplers[machine.id]
-            if before.get(machine.id) == machine
-            else Sampler(machine)
+            machine.id: Sampler(machine) if machine.id in changed else self._samplers[machine.id]
             for machine in loaded.config.machines
         }
+        forget = changed_signals(self._config, loaded.config)
         self._config, self._problems = loaded.config, loaded.problems
-        self._record_untimed()  # what waits may be of machines that go
-        self._outbox.configure([announced(machine) for machine in loaded.config.machines])
+        births = [announced(machine) for machine in loaded.config.machines]
+        self._outbox.configure(births, forget)
         if self._parts is not None:
             fresh = {name: one for name, one in wanted.items() if name not in self._reading}
             self._begin(fresh, self._parts)

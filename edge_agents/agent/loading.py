@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_agents.config import AgentConfig, AgentSettings, MachineConfig, repeated_ids
+from edge_agents.config import AgentConfig, AgentSettings, MachineConfig, quarrels, repeated_ids
 from edge_agents.profiles import fill_in
 from gateway import settings
-from gateway.settings import Document, Problem, SettingsError
+from gateway.settings import Document, MistakeError, Problem, SettingsError
 
 ENVIRONMENT_PREFIX: Final = "MACHIKOBA_AGENT__"
 """``MACHIKOBA_AGENT__BROKER__URL`` wins over ``broker.url`` in the file."""
@@ -25,6 +25,8 @@ class Loaded:
     password: str | None
     broken: tuple[str, ...] = ()
     """Ids of the machines whose stanza cannot be used, as far as they have one."""
+    files: tuple[Path, ...] = ()
+    """What was read beside the settings: profiles of one's own."""
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
@@ -33,12 +35,15 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     Raises:
         SettingsError: nothing can run: the file, its head or all machines are wrong.
     """
-    document = _document(path, environment)
+    document, files = _document(path, environment)
     head = settings.validate(document, AgentSettings)
     machines, problems = settings.validate_each(document, MachineConfig, ("machines",))
     problems += _twins(document, machines)
     twins = repeated_ids([machine.id for machine in machines])
-    usable = tuple(machine for machine in machines if machine.id not in twins)
+    machines = [machine for machine in machines if machine.id not in twins]
+    out = {machine.id: mistake for machine, mistake in quarrels(machines)}
+    problems += [_left_out(document, mistake) for mistake in out.values()]
+    usable = tuple(machine for machine in machines if machine.id not in out)
     if not usable:
         # Nothing to run: the strict reading words it best.
         settings.validate(document, AgentConfig)
@@ -48,7 +53,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Loaded:
     )
     config = config.completed().anchored(path.parent.absolute())
     password = settings.secret(config.broker.password_file, PASSWORD_VARIABLE, environment)
-    return Loaded(config, tuple(problems), password, _broken(document, usable))
+    return Loaded(config, tuple(problems), password, _broken(document, usable), files)
 
 
 def strict(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConfig:
@@ -57,7 +62,7 @@ def strict(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConf
     Raises:
         SettingsError: with every mistake.
     """
-    document = _document(path, environment)
+    document, _ = _document(path, environment)
     config = settings.validate(document, AgentConfig)
     return config.completed().anchored(path.parent.absolute())
 
@@ -70,11 +75,14 @@ def _broken(document: Document, usable: Sequence[MachineConfig]) -> tuple[str, .
     return tuple(one for one in dict.fromkeys(ids) if one not in good)
 
 
-def _document(path: Path, environment: Mapping[str, str]) -> Document:
+def _document(path: Path, environment: Mapping[str, str]) -> tuple[Document, tuple[Path, ...]]:
     document = settings.read(path)
     settings.override(document, environment, ENVIRONMENT_PREFIX)
-    fill_in(document)
-    return document
+    return document, fill_in(document)
+
+
+def _left_out(document: Document, mistake: MistakeError) -> Problem:
+    return Problem(document.place(("machines",)), "machines", mistake.cause, mistake.remedy)
 
 
 def _twins(document: Document, machines: list[MachineConfig]) -> list[Problem]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agents.agent.loading import Loaded, load
-from edge_agents.config import AgentConfig, MachineConfig
+from edge_agents.config import AgentConfig, MachineConfig, quarrels
 from gateway.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ LOOK_S: Final = 2.0
 """How often the file is looked at; it must stay the same from one look to the next."""
 
 Signature = tuple[int, int, int]
+"""When a file was written, its size and its place on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,25 @@ def difference(before: AgentConfig, after: AgentConfig) -> Difference:
     return Difference(_head(before) != _head(after), tuple(changed))
 
 
+def changed_signals(before: AgentConfig, after: AgentConfig) -> dict[str, frozenset[str]]:
+    """Name the signals, by machine, that are read elsewhere or mean something else by now."""
+    old = _by_id(before)
+    return {
+        machine.id: frozenset(
+            name
+            for name, signal in machine.signals.items()
+            if former.signals.get(name) != signal or _way(former) != _way(machine)
+        )
+        for machine in after.machines
+        if (former := old.get(machine.id)) is not None and former != machine
+    }
+
+
+def _way(machine: MachineConfig) -> tuple[object, ...]:
+    modbus, opcua = machine.modbus, machine.opcua
+    return modbus and (modbus.way, modbus.device_id), opcua and opcua.url
+
+
 def _by_id(config: AgentConfig) -> dict[str, MachineConfig]:
     return {machine.id: machine for machine in config.machines}
 
@@ -56,17 +76,26 @@ def _head(config: AgentConfig) -> dict[str, object]:
 
 
 def rolled_back(fresh: Loaded, running: AgentConfig) -> Loaded:
-    """Put back the former stanza of each machine whose new one cannot be used."""
+    """Put back the former stanza of each machine whose new one cannot be used.
+
+    Where its line speaks another way by now, the former stanza is of no use either.
+    """
     broken = set(fresh.broken)
-    kept = tuple(machine for machine in running.machines if machine.id in broken)
-    if not kept:
+    kept = [machine for machine in running.machines if machine.id in broken]
+    together = (*fresh.config.machines, *kept)
+    lost = {machine.id for machine, _ in quarrels(together)}
+    machines = tuple(machine for machine in together if machine.id not in lost)
+    if machines == fresh.config.machines:
         return fresh
-    config = fresh.config.model_copy(update={"machines": (*fresh.config.machines, *kept)})
+    config = fresh.config.model_copy(update={"machines": machines})
     return replace(fresh, config=config)
 
 
 class Follower:
-    """Watches the settings file of a running agent and brings what changes to the agent."""
+    """Watches the settings of a running agent and brings what changes to the agent.
+
+    Profiles of one's own are part of the settings; those that come along never change.
+    """
 
     def __init__(
         self,
@@ -83,18 +112,17 @@ class Follower:
         self._path = path
         self._environment = environment
         self._look_s = look_s
-        self._signature = _signature(path)
+        self._seen = self._look()
 
     async def follow(self, apply: Callable[[Loaded], Awaitable[None]]) -> None:
         """Apply what changes until the agent must start anew; then return."""
         while True:
             await self._changed()
             fresh = await asyncio.to_thread(self._read)
-            if fresh is None:
-                continue
             found = difference(self.running.config, fresh.config)
             same_password = fresh.password == self.running.password
             self.running = fresh
+            self._seen = {**self._look(), **self._seen}  # what was first named now
             if found.head or not same_password:
                 log.info("new settings: the agent starts anew")
                 return
@@ -102,30 +130,33 @@ class Follower:
                 log.info("new settings: %s", ", ".join(found.machines))
             await apply(fresh)
 
-    def _read(self) -> Loaded | None:
+    def _read(self) -> Loaded:
         """Judge the file; what is wrong is told and changes nothing."""
         try:
             fresh = load(self._path, self._environment)
         except SettingsError as error:
             log.error("the new settings cannot be used, the former ones stay: %s", error)  # noqa: TRY400 (no bug of ours)
-            return None
+            return replace(self.running, problems=tuple(error.problems))
         for problem in fresh.problems:
             log.error("left as it was: %s", problem)
         return rolled_back(fresh, self.running.config)
 
     async def _changed(self) -> None:
         """Wait until the file is another one and nobody writes it any more, or somebody asks."""
-        settling: Signature | None = None
+        settling: dict[Path, Signature | None] = {}
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
                     await self.asked.wait()
-            now = _signature(self._path)
-            if self.asked.is_set() or (now is not None and now == settling):
+            now = self._look()
+            if self.asked.is_set() or (now[self._path] is not None and now == settling):
                 self.asked.clear()
-                self._signature = now
+                self._seen = now
                 return
-            settling = now if now != self._signature else None
+            settling = {} if all(self._seen.get(one) == now[one] for one in now) else now
+
+    def _look(self) -> dict[Path, Signature | None]:
+        return {path: _signature(path) for path in (self._path, *self.running.files)}
 
 
 def _signature(path: Path) -> Signature | None:

@@ -38,7 +38,7 @@ class AgentStatus:
     started_ms: int
     time_ms: int
     disabled: tuple[Problem, ...]
-    """What is wrong with the machines that were left out."""
+    """What is wrong in the settings, and so not in use; a machine's former stanza may be."""
     outbox: OutboxStatus | JournalError
     clock: ClockStatus
     session: SenderStatus

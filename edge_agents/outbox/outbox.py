@@ -8,9 +8,10 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from edge_agents.outbox.aliases import ALIAS_FACT, Alias, Aliases, MachineBirth
@@ -119,8 +120,15 @@ class Outbox:
         """Whether the last commit succeeded; without that nothing new is kept or sent."""
         return self._failures == 0
 
-    def configure(self, machines: Sequence[MachineBirth]) -> None:
-        """Take over the machines of a new configuration; aliases of what is gone retire."""
+    def configure(
+        self,
+        machines: Sequence[MachineBirth],
+        forget: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
+        """Take over the machines of a new configuration; aliases of what is gone retire.
+
+        `forget` names, by machine, the signals whose last values mean nothing any more.
+        """
         self._machines = {birth.machine: birth for birth in machines}
         self._current = {
             birth.machine: {
@@ -129,7 +137,14 @@ class Outbox:
             }
             for birth in machines
         }
-        self._latest = {machine: self._latest.get(machine, {}) for machine in self._machines}
+        self._latest = {
+            machine: {
+                signal: sample
+                for signal, sample in self._latest.get(machine, {}).items()
+                if signal in signals and signal not in forget.get(machine, ())
+            }
+            for machine, signals in self._current.items()
+        }
         self._retired_epoch = self._journal.epoch
         # What waits was recorded under the old names: an entry per sample at most, and some drops.
         self._retired_before = self._journal.next + self._buffered + ANNOUNCEMENTS_MAX

@@ -5,7 +5,7 @@ has waited longest then goes on as it is, marked as of uncertain time, rather th
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -39,6 +39,15 @@ class Waiting:
             self.samples -= len(some)
             self.untimed += len(some)
             out.append((oldest, uncertain(some)))
+        return out
+
+    def give_up(self, machines: Collection[str]) -> list[Held]:
+        """Return what waits of these machines, marked; that of all others goes on waiting."""
+        out = [(machine, uncertain(some)) for machine, some in self._held if machine in machines]
+        self._held = deque(one for one in self._held if one[0] not in machines)
+        given = sum(len(some) for _, some in out)
+        self.samples -= given
+        self.untimed += given
         return out
 
     def release(self, by_ms: int) -> Iterator[Held]:

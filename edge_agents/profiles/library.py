@@ -91,8 +91,10 @@ def read_profile(path: Path) -> Profile:
     return profile.model_copy(update={"slug": path.stem})
 
 
-def fill_in(document: Document) -> None:
+def fill_in(document: Document) -> tuple[Path, ...]:
     """Lay profiles under the machines of a settings document that name one.
+
+    Returns the files of profiles that do not come with the agent, whether they can be read or not.
 
     What the machine says itself wins, key by key; a signal set to null is left out. A profile
     that cannot be had stands in the document as the mistake it is, so that it is told once, at
@@ -111,12 +113,15 @@ def fill_in(document: Document) -> None:
             machines[at] = {**machine, "profile": profile}
         else:
             machines[at] = _over(profile.stanza(), machine)
+    return tuple(own for name in known if (own := _own_file(name, document.path.parent)))
+
+
+def _own_file(name: str, folder: Path) -> Path | None:
+    return folder / name if name.endswith(SUFFIXES) and name not in profiles() else None
 
 
 def _look_up(name: str, folder: Path) -> Profile | MistakeError:
-    path = profiles().get(name)
-    if path is None and name.endswith(SUFFIXES):
-        path = folder / name
+    path = profiles().get(name) or _own_file(name, folder)
     if path is None:
         return _unknown(name)
     try:

@@ -215,6 +215,20 @@ def test_what_cannot_wait_any_longer_is_marked_and_goes_on():
     assert (waiting.samples, waiting.untimed) == (3, 2)
 
 
+def test_what_waits_of_changed_machines_is_given_up_and_that_of_others_goes_on_waiting():
+    waiting = Waiting()
+    waiting.add("a", [Sample("x", 1.0, 1)])
+    waiting.add("b", [Sample("x", 2.0, 2), Sample("y", 3.0, 2)])
+    waiting.add("a", [Sample("x", 4.0, 3)])
+
+    assert waiting.give_up({"a", "c"}) == [
+        ("a", [Sample("x", 1.0, 1, Quality.UNCERTAIN, Reason.CLOCK)]),
+        ("a", [Sample("x", 4.0, 3, Quality.UNCERTAIN, Reason.CLOCK)]),
+    ]
+    assert (waiting.samples, waiting.untimed) == (2, 2)
+    assert list(waiting.release(10)) == [("b", [Sample("x", 2.0, 12), Sample("y", 3.0, 12)])]
+
+
 def test_the_time_of_reading_is_moved_with_the_times_and_the_agents_words_are_never_doubted():
     waiting = Waiting()
     waiting.add(

@@ -274,6 +274,26 @@ async def test_an_alias_survives_a_restart_and_is_never_given_to_another(open_jo
     assert after["coolant"] not in before.values()
 
 
+async def test_last_values_that_mean_nothing_any_more_are_in_no_birth(open_journal):
+    births = [
+        MachineBirth(machine, {}, (SignalBirth("parts", "double"), SignalBirth("rpm", "double")))
+        for machine in ("mc-100", "mc-200")
+    ]
+    outbox = outbox_of(open_journal(), Committed(), machines=births)
+    for machine in ("mc-100", "mc-200"):
+        outbox.record(machine, [Sample("parts", 7.0, NOW_MS), Sample("rpm", 8.0, NOW_MS)])
+
+    outbox.configure(births, {"mc-100": {"rpm"}})
+
+    told = {
+        (machine.machine, metric.name): metric.value
+        for machine in outbox.births().machines
+        for metric in machine.metrics
+    }
+    assert [told[machine, "parts"] for machine in ("mc-100", "mc-200")] == [7.0, 7.0]
+    assert [told[machine, "rpm"] for machine in ("mc-100", "mc-200")] == [None, 8.0]
+
+
 async def test_a_changed_datatype_is_a_new_alias_and_the_old_one_is_told_while_it_is_used(
     open_journal,
 ):

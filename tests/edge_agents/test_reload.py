@@ -2,17 +2,19 @@
 
 Promises: what changed starts anew and is announced anew, all else goes on without a gap and
 without a death; a file that cannot be used changes nothing; a machine whose new stanza is wrong
-keeps its former one, and the status says why; changes beside the machines start the agent anew
-without losing an entry.
+keeps its former one where its line still speaks that way, and the status says why; a profile of
+one's own counts as settings; a value read before its signal changed is told no more; changes
+beside the machines start the agent anew without losing an entry.
 """
 
+import asyncio
 import signal
 from pathlib import Path
 
 import pytest
 
 from edge_agents.agent.loading import load
-from edge_agents.agent.reload import difference, rolled_back
+from edge_agents.agent.reload import Follower, changed_signals, difference, rolled_back
 from edge_agents.drivers import conversations
 from gateway.sparkplug import names
 from tests.brokers import wait_until
@@ -82,6 +84,85 @@ def test_a_broken_stanza_keeps_its_former_self_and_a_removed_one_goes(read):
     assert "tpyo" in str(fresh.problems[0])
 
 
+def test_a_signal_that_means_something_else_now_keeps_no_value_of_before(read):
+    more = "signals: {x: {register: input 1, type: uint16}, y: {register: coil 2}}"
+    text = TWO.replace("signals: {x: {register: input 1, type: uint16}}", more)
+    before = read(text).config
+
+    scaled = text.replace("type: uint16}, y", "type: uint16, scale: 0.1}, y", 1)
+    assert changed_signals(before, read(scaled).config) == {"a": {"x"}}
+    moved = text.replace("device_id: 2", "device_id: 3")
+    assert changed_signals(before, read(moved).config) == {"b": {"x", "y"}}
+    renamed = text.replace("- id: c", "- id: c\n    name: Press")
+    assert changed_signals(before, read(renamed).config) == {"c": set()}
+    assert changed_signals(before, read(text.replace("id: c", "id: e")).config) == {}
+
+
+SERIAL = """
+site: ota-precision
+agent: line-1
+broker: {url: mqtt://127.0.0.1}
+machines:
+  - {id: a, modbus: {serial: /dev/x, baud: 9600}, signals: {x: {register: coil 1}}}
+  - {id: b, modbus: {serial: /dev/x, baud: 9600, device_id: 2}, signals: {x: {register: coil 1}}}
+"""
+
+
+def test_a_machine_at_odds_with_its_line_is_left_out_or_stays_as_it_was(read):
+    odd = SERIAL.replace("9600, device_id", "19200, device_id")
+    loaded = read(odd)
+
+    assert [one.id for one in loaded.config.machines] == ["a"]
+    assert "a and b share the line /dev/x" in str(loaded.problems[0])
+    kept = rolled_back(loaded, read(SERIAL).config)
+    assert [(one.id, one.modbus.baud) for one in kept.config.machines] == [("a", 9600), ("b", 9600)]
+
+
+def test_a_former_stanza_does_not_come_back_to_a_line_that_speaks_another_way_now(read):
+    fresh = read(SERIAL.replace("9600}", "19200}").replace("b, modbus", "b, tpyo: 1, modbus"))
+
+    kept = rolled_back(fresh, read(SERIAL).config)
+
+    assert [(one.id, one.modbus.baud) for one in kept.config.machines] == [("a", 19_200)]
+    assert "tpyo" in str(kept.problems[0])
+
+
+PROFILE = """
+title: {en: Press, ja: プレス}
+kind: press
+maker: Somebody
+model: One
+source: the press itself
+modbus: {}
+signals: {x: {register: input 1, type: uint16}}
+"""
+
+
+async def test_a_profile_of_ones_own_is_followed_like_the_settings(tmp_path):
+    path, profile = tmp_path / "edge.yaml", tmp_path / "press.yaml"
+    profile.write_text(PROFILE, encoding="utf-8")
+    one = "\n  - {id: p, profile: press.yaml, modbus: {tcp: 10.0.0.9}}\n"
+    path.write_text(TWO.replace("machines:\n", f"machines:{one}", 1), encoding="utf-8")
+    follower = Follower(path, load(path, {}), look_s=0.02)
+    applied = asyncio.Queue()
+    task = asyncio.create_task(follower.follow(applied.put))
+
+    async def address_after(text):
+        profile.write_text(text, encoding="utf-8")
+        async with asyncio.timeout(20):
+            loaded = await applied.get()
+        (machine,) = [one for one in loaded.config.machines if one.id == "p"]
+        return machine.signals["x"].source.address, len(loaded.problems)
+
+    try:
+        assert await address_after(PROFILE.replace("input 1,", "input 77,")) == (77, 0)
+        assert await address_after(PROFILE.replace("input 1,", "inptu 1,")) == (77, 1)
+        assert await address_after(PROFILE.replace("input 1,", "input 999,")) == (999, 0)
+        assert applied.empty()
+    finally:
+        task.cancel()
+
+
 @pytest.mark.system
 def test_a_changed_machine_starts_anew_and_the_other_goes_on(site, broker):
     broker.start()
@@ -107,6 +188,10 @@ def test_a_changed_machine_starts_anew_and_the_other_goes_on(site, broker):
     assert set(hub.of(MODBUS, names.LINK)) == {True}
 
 
+def said(site):
+    return " ".join(one for one in site.status()["disabled"] if "unti" not in one)
+
+
 @pytest.mark.system
 def test_a_mistake_changes_nothing_and_is_told(site, broker):
     broker.start()
@@ -122,6 +207,7 @@ def test_a_mistake_changes_nothing_and_is_told(site, broker):
         wait_until(lambda: len(hub.of(OPCUA, "step")) > before, "the former stanza to go on", 10)
         site.path.write_text("site: [", encoding="utf-8")
         site.agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "edge.yaml:" in said(site), "the unusable file in the status", 15)
         before = len(hub.of(MODBUS, "step"))
         wait_until(lambda: len(hub.of(MODBUS, "step")) > before + 2, "all to go on", 10)
 
