@@ -10,7 +10,6 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Any, Final, NamedTuple
 
 import orjson
@@ -26,7 +25,7 @@ from hub.access.masks import all_shown, place
 from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.problems import RefusalError, documented
-from hub.api.times import maybe_rfc3339, rfc3339, to_ms
+from hub.api.times import Instant, maybe_rfc3339, rfc3339, to_ms
 from hub.coordination.capacity.transport import distance_km
 from hub.live import LiveMachine
 from hub.registry import Registry
@@ -150,7 +149,7 @@ def routes(context: Context) -> APIRouter:
         state: State | None = None,
         near: Annotated[str | None, Query(max_length=64, examples=["35.56,139.72"])] = None,
         radius_km: Annotated[float | None, Query(gt=0, le=20_040)] = None,
-        updated_since: datetime | None = None,
+        updated_since: Instant | None = None,
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_MAX,
         cursor: Annotated[str | None, Query(max_length=512)] = None,
         if_none_match: Annotated[str | None, Header()] = None,

@@ -14,7 +14,7 @@ from hub.api.context import Context
 from hub.api.history import read_span
 from hub.api.problems import ERRORS_MAX, RefusalError, documented, not_found
 from hub.api.tags import IfMatch, required_version, stale, tag
-from hub.api.times import maybe_rfc3339, rfc3339, to_ms
+from hub.api.times import Instant, maybe_rfc3339, rfc3339, to_ms
 from hub.coordination.hours import ical
 from hub.coordination.hours.calendars import (
     Calendars,
@@ -165,8 +165,8 @@ def _add_windows(router: APIRouter, context: Context) -> None:
         machine: _MachineId,
         view: ViewOf,
         *,
-        from_: Annotated[datetime | None, Query(alias="from")] = None,
-        to: datetime | None = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
+        to: Instant | None = None,
     ) -> dict[str, Any]:
         """Give what the calendars of site and machine come to, two weeks from now by default."""
         _require_machine(context, site, machine, view)

@@ -15,7 +15,6 @@ from hub.api.caller import ViewOf
 from hub.api.capacity_models import (
     Bucket,
     CapacityItem,
-    Moment,
     SearchIn,
     SearchResult,
     StepIn,
@@ -23,7 +22,7 @@ from hub.api.capacity_models import (
 from hub.api.context import Context
 from hub.api.offer_items import result
 from hub.api.problems import RefusalError, documented, not_found
-from hub.api.times import rfc3339, to_ms
+from hub.api.times import Moment, rfc3339, to_ms
 from hub.coordination.capacity import search as capacity_search
 from hub.coordination.capacity.candidates import Terms
 from hub.coordination.capacity.capacity import tally

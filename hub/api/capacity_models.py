@@ -1,29 +1,20 @@
 """What may be asked of free capacity, and what is answered."""
 
-from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hub.api.times import to_ms
+from hub.api.times import Moment, to_ms
 
 STEPS_MAX: Final = 10
 LOTS_MAX: Final = 10
 OFFERS_MAX: Final = 50
 QUANTITY_MAX: Final = 10_000_000
-YEARS: Final = (2000, 2100)
 PLAIN: Final = r"^[^\x00-\x1f\x7f]+$"
 """No control characters, which would spoil lists and files."""
 Bucket = Literal["hour", "shift", "day"]
 
 
-def _in_reach(moment: datetime) -> datetime:
-    if not YEARS[0] <= moment.year < YEARS[1]:
-        raise ValueError(f"must lie within {YEARS[0]} and {YEARS[1]}")
-    return moment
-
-
-Moment = Annotated[datetime, AfterValidator(_in_reach)]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=PLAIN)]
 Word = Annotated[str, Field(min_length=1, max_length=80, pattern=PLAIN)]
 Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]

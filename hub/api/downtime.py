@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.model import State
@@ -15,7 +15,7 @@ from hub.api.caller import CallerOf, ViewOf
 from hub.api.context import Context
 from hub.api.kpis import read_range, shown
 from hub.api.problems import RefusalError, documented, not_found
-from hub.api.times import maybe_rfc3339, rfc3339, to_ms
+from hub.api.times import Instant, Moment, in_reach, maybe_rfc3339, rfc3339, to_ms
 from hub.coordination.shop_floor.downtime import pareto
 from hub.coordination.shop_floor.operator_entries import (
     HasSensorsError,
@@ -26,19 +26,11 @@ from hub.coordination.shop_floor.operator_entries import (
 )
 from hub.store.reasons import CODE_MAX, NOTE_MAX, TEXT_MAX, SiteReason
 
-YEARS: Final = (2000, 2100)
 CODE: Final = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _SiteId = Annotated[str, Path(max_length=128)]
 _MachineId = Annotated[str, Path(max_length=400)]
 
 
-def _in_reach(moment: datetime) -> datetime:
-    if not YEARS[0] <= moment.year < YEARS[1]:
-        raise ValueError(f"must lie within {YEARS[0]} and {YEARS[1]}")
-    return moment
-
-
-Moment = Annotated[datetime, AfterValidator(_in_reach)]
 Code = Annotated[str, Field(min_length=1, max_length=CODE_MAX, pattern=CODE)]
 PLAIN: Final = r"^[^\x00-\x1f\x7f]+$"
 Words = Annotated[str, Field(min_length=1, max_length=TEXT_MAX, pattern=PLAIN)]
@@ -218,8 +210,8 @@ def _add_losses(router: APIRouter, context: Context) -> None:
         site: _SiteId,
         view: ViewOf,
         *,
-        from_: Annotated[datetime | None, Query(alias="from")] = None,
-        to: datetime | None = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
+        to: Instant | None = None,
     ) -> dict[str, Any]:
         """Give what stood still within the hours by reason, of the last 24 hours by default."""
         if context.directory.site(site) is None or not shown(view, site):
@@ -304,7 +296,7 @@ def _add_words(router: APIRouter, context: Context) -> None:
 
 def _reached(moment: datetime) -> datetime:
     try:
-        return _in_reach(moment)
+        return in_reach(moment)
     except ValueError as error:
         raise _wrong("path/start", str(error)) from error
 

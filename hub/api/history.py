@@ -19,7 +19,7 @@ from hub.api.context import Context
 from hub.api.machines import answer, quality_word, reason_word
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.shown_past import shown_span, shown_states
-from hub.api.times import TIME_MS_MAX, maybe_rfc3339, rfc3339, to_ms
+from hub.api.times import TIME_MS_MAX, Instant, maybe_rfc3339, rfc3339, to_ms
 from hub.historian import Range, Span, StateInterval
 
 HOUR_MS: Final = 3_600_000
@@ -71,8 +71,8 @@ def routes(context: Context) -> APIRouter:
         signal: str,
         view: ViewOf,
         *,
-        from_: Annotated[datetime | None, Query(alias="from")] = None,
-        to: datetime | None = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
+        to: Instant | None = None,
         max_points: Annotated[int, Query(ge=1, le=POINTS_MAX)] = 500,
         agg: Literal["auto", "raw"] = "auto",
         accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
@@ -118,8 +118,8 @@ def routes(context: Context) -> APIRouter:
         machine: str,
         view: ViewOf,
         *,
-        from_: Annotated[datetime | None, Query(alias="from")] = None,
-        to: datetime | None = None,
+        from_: Annotated[Instant | None, Query(alias="from")] = None,
+        to: Instant | None = None,
         accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
     ) -> Response:
         """Give the states of a machine in [from, to), the last 24 hours by default.

@@ -4,12 +4,11 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -18,7 +17,7 @@ from hub.api.caller import CallerOf, ViewOf
 from hub.api.context import Context
 from hub.api.problems import RefusalError, documented, not_found
 from hub.api.tags import IfMatch, optional_version, required_version, stale, tag
-from hub.api.times import maybe_rfc3339, rfc3339, to_ms
+from hub.api.times import Moment, maybe_rfc3339, rfc3339, to_ms
 from hub.coordination.jobs.job_import import (
     NOTE_MAX,
     NUMBER_MAX,
@@ -26,7 +25,6 @@ from hub.coordination.jobs.job_import import (
     SLUG,
     STEPS_MAX,
     TEXT_MAX,
-    YEARS,
     UnreadableError,
     read_jobs,
 )
@@ -54,17 +52,10 @@ IMPORT_BYTES_MAX: Final = 2 * 1024 * 1024
 CSV: Final = "text/csv"
 
 
-def _in_reach(moment: datetime) -> datetime:
-    if not YEARS[0] <= moment.year < YEARS[1]:
-        raise ValueError(f"must lie within {YEARS[0]} and {YEARS[1]}")
-    return moment
-
-
 PLAIN: Final = r"^[^\x00-\x1f\x7f]+$"
 """No control characters, which would spoil lists and files."""
 Line = Annotated[str, Field(min_length=1, max_length=TEXT_MAX, pattern=PLAIN)]
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=PLAIN)]
-Moment = Annotated[datetime, AfterValidator(_in_reach)]
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 

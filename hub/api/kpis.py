@@ -12,7 +12,7 @@ from hub.api.caller import ViewOf
 from hub.api.context import Context
 from hub.api.history import HOUR_MS, read_span
 from hub.api.problems import RefusalError, documented, not_found
-from hub.api.times import rfc3339
+from hub.api.times import Instant, rfc3339
 from hub.coordination.shop_floor.figures import Measured
 from hub.coordination.shop_floor.kpis import Inputs, coverage, measure
 from hub.historian import Span
@@ -22,7 +22,7 @@ DAYS_MAX: Final = 92
 SLICES_MAX: Final = 5000
 _SiteId = Annotated[str, Path(max_length=128)]
 _MachineId = Annotated[str, Path(max_length=400)]
-_From = Annotated[datetime | None, Query(alias="from")]
+_From = Annotated[Instant | None, Query(alias="from")]
 _RESPONSES: Final = documented(400, 404, 422, 503)
 
 
@@ -110,7 +110,7 @@ def _add_machine(router: APIRouter, context: Context) -> None:
         view: ViewOf,
         *,
         from_: _From = None,
-        to: datetime | None = None,
+        to: Instant | None = None,
         by: Literal["range", "day", "shift"] = "range",
     ) -> dict[str, Any]:
         """Give a machine's figures, aligned with ISO 22400-2, of the last 24 hours by default."""
@@ -133,7 +133,7 @@ def _add_machine(router: APIRouter, context: Context) -> None:
         view: ViewOf,
         *,
         from_: _From = None,
-        to: datetime | None = None,
+        to: Instant | None = None,
     ) -> dict[str, Any]:
         """Give the slices of time that a machine's figures are made from."""
         _require_machine(context, site, machine, view)
