@@ -137,8 +137,17 @@ def files(grant: Grant, folder: Path, settings_file: Path) -> list[NewFile]:
     return wanted
 
 
+def _hand_over(path: Path) -> None:
+    """Give a file to the owner of its folder: root joins, the service's own user reads."""
+    folder = path.parent.stat()
+    if os.name == "posix" and os.geteuid() == 0:
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
 def write(wanted: Sequence[NewFile]) -> None:
     """Write files whole or not at all, never readable by others for a moment.
+
+    They belong to whom their folder belongs to.
 
     Raises:
         JoinError: a place cannot be written.
@@ -154,6 +163,7 @@ def write(wanted: Sequence[NewFile]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.chmod(one.mode)
+            _hand_over(partial)
             partial.replace(one.path)
         except OSError as error:
             raise JoinError(

@@ -7,6 +7,7 @@ says what it did, and leaves existing settings alone.
 
 import asyncio
 import json
+import os
 import stat
 from http import HTTPStatus
 
@@ -133,6 +134,18 @@ async def test_a_code_becomes_files_that_only_their_owner_reads(tmp_path, capsys
     assert sorted(one.name for one in (tmp_path / "etc").iterdir()) == [
         "ca.pem", "edge.yaml", "password",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_writes_belongs_to_the_user_whose_folder_it_is(tmp_path):
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    os.chown(folder, 4_711, 4_712)
+
+    assert await Hub(200, GRANT).joined(folder) == 0
+
+    owners = {one.name: (one.stat().st_uid, one.stat().st_gid) for one in folder.iterdir()}
+    assert owners == dict.fromkeys(("ca.pem", "edge.yaml", "password"), (4_711, 4_712))
 
 
 async def test_settings_that_are_there_survive_joining(tmp_path, capsys):

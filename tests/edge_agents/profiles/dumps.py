@@ -21,10 +21,9 @@ def dump(slug):
     return yaml.safe_load((FOLDER / f"{slug}.yaml").read_text(encoding="utf-8"))
 
 
-@asynccontextmanager
-async def modbus_device(registers):
-    """Serve registers; a table that the dump does not have is an illegal function."""
-    held = {
+def memory(registers):
+    """Lay the words of a dump out by table and address."""
+    return {
         table: {
             first + at: int(word, 16)
             for first, words in blocks.items()
@@ -33,11 +32,17 @@ async def modbus_device(registers):
         for table, blocks in registers.items()
     }
 
+
+@asynccontextmanager
+async def modbus_device(registers):
+    """Serve registers; a table that the dump does not have is an illegal function."""
+    held = memory(registers)
+
     async def converse(reader, writer):
         while True:
             head = await reader.readexactly(7)
             transaction, _, length, unit = struct.unpack(">HHHB", head)
-            pdu = _answer(held, await reader.readexactly(length - 1))
+            pdu = answer(held, await reader.readexactly(length - 1))
             writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
             await writer.drain()
 
@@ -67,7 +72,8 @@ async def serving(converse):
             await asyncio.wait(under_way, timeout=5)
 
 
-def _answer(held, request):
+def answer(held, request):
+    """Answer as the specification says; an address that the dump does not have holds 0."""
     table = held.get(TABLES.get(request[0], ""))
     if table is None:
         return bytes((request[0] | 0x80, 1))
