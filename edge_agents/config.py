@@ -532,7 +532,9 @@ class Names(_Model):
     """A name for people, in English and Japanese; one of them is enough."""
 
     en: Words | None = None
+    """In English."""
     ja: Words | None = None
+    """In Japanese."""
 
     @model_validator(mode="before")
     @classmethod
@@ -596,17 +598,23 @@ class SignalConfig(_Model):
     type: Annotated[InstanceOf[SignalType], BeforeValidator(parse_type)] = SignalType.FLOAT64
     """Encoding; must be given for words, is bool for coils, discretes and bits."""
     word_order: Order = "big"
+    """Which of several registers comes first: the high one is `big`."""
     byte_order: Order = "big"
+    """Which byte of a register comes first: the high one is `big`, as Modbus says."""
     length: Annotated[int, Field(ge=1, le=STRING_BYTES_MAX)] | None = None
     """Strings only: bytes."""
     encoding: Annotated[str, BeforeValidator(_check_encoding)] | None = None
     """Strings only: utf-8 (also for ascii), shift_jis or cp932."""
     scale: Number = 1.0
+    """Value = raw * scale + offset."""
     offset: Number = 0.0
     """Value = raw * scale + offset."""
     unit: Annotated[str, StringConstraints(max_length=32)] = ""
+    """What the value is counted in, as people write it."""
     every_ms: PeriodMs = Field(1_000, alias="every")
+    """How often it is read."""
     deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
+    """The smallest step that is worth telling: in its unit, or in percent of the last value."""
     max_age_ms: PositiveMs = Field(30_000, alias="max_age")
     """An unchanged value is sent again when the last one sent is this old."""
     counter: Annotated[CounterConfig | None, BeforeValidator(_counter)] = None
@@ -620,6 +628,7 @@ class SignalConfig(_Model):
     invalid: Annotated[tuple[Number, ...], BeforeValidator(_one_or_many)] = ()
     """Raw numbers by which the machine says 'no value'."""
     min: Number | None = None
+    """Plausible range of the scaled value; what lies outside is told as bad."""
     max: Number | None = None
     """Plausible range of the scaled value."""
 
@@ -729,8 +738,11 @@ class StateRule(_Model):
     """One line of a machine's state rules: ``when … is …``, or ``otherwise`` at the end."""
 
     when: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """The condition, e.g. `spindle_rpm > 50 and mode == "auto"`."""
     state: State | None = Field(None, alias="is")
+    """The state that it means."""
     reason: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """Why, in a word of your own: a-z, 0-9 and the hyphen."""
     hold_ms: DurationMs = Field(0, alias="hold")
     """The condition counts once it has been true for this long."""
     release_ms: DurationMs = Field(0, alias="release")
@@ -738,6 +750,7 @@ class StateRule(_Model):
     until: Annotated[str, StringConstraints(min_length=1)] | None = None
     """The rule goes on to count until this is true, so that a noisy value does not flicker."""
     otherwise: State | None = None
+    """The state when no condition holds; only in the last rule."""
 
     @field_validator("when", "until")
     @classmethod
@@ -791,7 +804,9 @@ class PowerStates(_Model):
     signal: Words
     """The signal that tells the power, in the unit of the thresholds."""
     off_below: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Below this power the machine is off."""
     running_above: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Above this power it runs; in between it is idle."""
     hysteresis: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """How far the power must come back over a threshold for the state to end."""
     hold_ms: DurationMs = Field(5_000, alias="hold")
@@ -825,6 +840,7 @@ class StateByPower(_Model):
     """State rules in one line, for a machine of which only an energy meter is known."""
 
     by_power: PowerStates
+    """Off, idle and running told from power alone."""
 
 
 def _tidy(threshold: float) -> float:
@@ -854,17 +870,23 @@ class ModbusConfig(_Model):
     serial: Annotated[str, BeforeValidator(_check_port)] | None = None
     """Modbus RTU: the port, best by its name below /dev/serial/by-id."""
     baud: Annotated[int, BeforeValidator(_check_baud)] | None = None
+    """Speed of the serial line; must be given for one."""
     parity: Annotated[Literal["N", "E", "O"], BeforeValidator(_check_parity)] = "N"
+    """Parity of the serial line."""
     stop_bits: Literal[1, 2] = 1
+    """Stop bits of the serial line."""
     pause_ms: PauseMs = Field(0, alias="pause")
     """Between an answer and the next question, for devices that need a rest."""
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
+    """Unit on the line or behind the gateway."""
     timeout_ms: TimeoutMs = Field(1_000, alias="timeout")
+    """How long an answer may take, beside its time on the line."""
     max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
     """Unasked words (or bits) that one request may read along."""
     max_read: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 100
     """Words in one request."""
     one_request_per_signal: bool = False
+    """For devices that refuse to give several values at once."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -901,15 +923,21 @@ class OpcuaConfig(_Model):
     """How a machine's OPC UA server is reached. Security never falls back by itself."""
 
     url: Annotated[str, BeforeValidator(parse_opcua_url)]
+    """The server's endpoint."""
     security: Annotated[Policy, BeforeValidator(_check_policy)] = "Basic256Sha256"
     """Policy, always with Sign&Encrypt; ``none`` must be written out."""
     user: Words | None = None
+    """User at the server; unset: anonymous."""
     password_file: Path | None = None
+    """File that holds that user's password and nothing else."""
     certificate: Path | None = None
+    """Certificate of this agent; unset: one is made at the first start."""
     private_key: Path | None = None
+    """The key that belongs to it."""
     server_certificate: Path | None = None
     """The only certificate that the server may show; unset: the one of `machikoba agent trust`."""
     timeout_ms: TimeoutMs = Field(4_000, alias="timeout")
+    """How long an answer may take."""
     subscribe: bool = True
     """Let the server tell changes; false polls every node at its own pace."""
 
@@ -928,19 +956,29 @@ class MachineConfig(_Model):
     """One machine: what it is, how it is reached, its signals and its state rules."""
 
     id: Identifier
+    """Name of the machine in every message; it should never change."""
     profile: Words | None = None
-    """The device profile that was laid under this stanza before it was read."""
+    """Device profile, by its name or its path, that was laid under this stanza."""
     name: Names | None = None
+    """What people call it: a text, or one in each language."""
     kind: Words | None = None
+    """What it is, e.g. machining-centre."""
     maker: Words | None = None
+    """Who made it."""
     model: Words | None = None
+    """What its maker calls it."""
     processes: tuple[Identifier, ...] = ()
+    """What it can do, by the slugs of the hub, e.g. milling-3axis."""
     modbus: ModbusConfig | None = None
+    """How it is reached over Modbus."""
     opcua: OpcuaConfig | None = None
+    """How it is reached over OPC UA."""
     max_age_ms: PromiseMs = Field(10_000, alias="max_age")
     """The freshness promise: link and time of reading are told at least this often."""
     signals: Annotated[dict[str, SignalConfig], Field(max_length=SIGNALS_MAX)]
+    """What is read from it, by name."""
     state: StateRules = ()
+    """Rules that tell its state, asked in their order; the first one that counts decides."""
 
     @model_validator(mode="before")
     @classmethod
@@ -1085,11 +1123,17 @@ class BrokerConfig(_Model):
     """The MQTT broker, and who the agent is there."""
 
     url: Annotated[str, BeforeValidator(parse_url)]
+    """Address of the broker, encrypted (mqtts) wherever others could listen."""
     username: Words | None = None
+    """User at the broker."""
     password_file: Path | None = None
+    """File that holds the password; or the environment: MACHIKOBA_AGENT_BROKER_PASSWORD."""
     ca_file: Path | None = None
+    """Authority that vouches for the broker (PEM); unset: those of the system."""
     cert_file: Path | None = None
+    """Certificate of this agent, for brokers that ask for one."""
     key_file: Path | None = None
+    """The key that belongs to it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -1111,8 +1155,11 @@ class OutboxConfig(_Model):
     """How much the agent keeps on its disk while nobody has acknowledged it."""
 
     bytes_max: Annotated[int, BeforeValidator(_outbox_size)] = 512 * 1024**2
+    """Room on the disk; when it is full the oldest values go, counted and announced."""
     age_max_ms: PositiveMs = Field(30 * 86_400_000, alias="age")
+    """Older values are given up."""
     keep_settled_ms: DurationMs = Field(86_400_000, alias="keep_settled")
+    """What the hub has confirmed is kept this long, to refill a hub that was restored."""
     commit_interval_ms: CommitMs = Field(50, alias="commit_interval")
     """Shortest time between two writes; 500ms is kinder to SD cards."""
 
@@ -1121,27 +1168,39 @@ class HttpConfig(_Model):
     """The status page for monitoring, on this computer only."""
 
     port: Annotated[int, Field(ge=0, le=65_535)]
+    """/healthz, /metrics and /status.json; 0 takes any that is free."""
 
 
 class Defaults(_Model):
     """What signals and lines use unless they say something else."""
 
     every_ms: PeriodMs = Field(1_000, alias="every")
+    """How often a value is read."""
     max_age_ms: PositiveMs = Field(30_000, alias="max_age")
+    """An unchanged value is sent again when the last one sent is this old."""
     deadband: Annotated[InstanceOf[Deadband], BeforeValidator(parse_deadband)] = Deadband()
+    """The smallest step that is worth telling."""
     word_order: Order = "big"
+    """Which of several registers comes first."""
     byte_order: Order = "big"
+    """Which byte of a register comes first."""
     timeout_ms: TimeoutMs = Field(1_000, alias="timeout")
+    """How long an answer may take."""
     max_gap: Annotated[int, Field(ge=0, le=READ_WORDS_MAX)] = 8
+    """Unasked words that one request may read along."""
     max_read: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 100
+    """Words in one request."""
 
 
 class AgentSettings(_Model):
     """Everything of the file but the machines, which are judged one by one."""
 
     site: Identifier
+    """Id of the factory, as the hub knows it."""
     agent: Identifier
+    """Id of this computer within the factory."""
     broker: BrokerConfig
+    """The MQTT broker, and who the agent is there."""
     host: Identifier | None = None
     """Id of the only hub whose acknowledgements count; unset: the first one met."""
     ack: Literal["hub", "none"] = "hub"
@@ -1149,11 +1208,15 @@ class AgentSettings(_Model):
     data: Path = Path("/var/lib/machikoba")
     """Directory of the outbox."""
     outbox: OutboxConfig = OutboxConfig.model_validate({})
+    """What is kept on the disk until the hub has confirmed it."""
     http: HttpConfig | None = None
+    """The status page for monitoring; unset: on a free port, for `status`."""
     opcua_processes: Annotated[int, Field(ge=1, le=16)] = 2
     """Processes that OPC UA servers are spread over; one that hangs moves to one of its own."""
     defaults: Defaults = Defaults.model_validate({})
+    """What signals and lines use unless they say something else."""
     machines: tuple[object, ...]
+    """The machines, one by one."""
 
 
 class AgentConfig(AgentSettings):

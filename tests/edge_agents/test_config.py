@@ -30,9 +30,18 @@ from edge_agents.config import (
     parse_register,
 )
 from gateway.model import State
-from gateway.settings import Document, MistakeError, SettingsError, parse, read, validate
+from gateway.settings import (
+    Document,
+    MistakeError,
+    SettingsError,
+    _models_in,
+    parse,
+    read,
+    validate,
+)
 from gateway.states import Rule
 from gateway.states import parse as parse_condition
+from tests.edge_agents.settings_reference import FILE, SECTIONS, reference
 
 CASES = sorted((Path(__file__).parents[1] / "cases").glob("config-*"))
 
@@ -383,3 +392,20 @@ def test_relative_paths_are_seen_from_the_file(tmp_path):
     assert anchored.data == tmp_path / "outbox"
     assert anchored.broker.password_file == tmp_path / "password"
     assert anchored.machines[1].opcua.password_file == Path("/etc/secret")
+
+
+def test_the_reference_of_all_settings_is_up_to_date_and_leaves_no_key_without_a_meaning():
+    found = reference()
+
+    assert FILE.read_text(encoding="utf-8") == found, "run this module as a program"
+    rows = [line.split(" | ") for line in found.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows if not row[3].removesuffix(" |")] == []
+    assert len(rows) == sum(len(model.model_fields) for _, model in SECTIONS)
+    assert {model for _, model in SECTIONS} == models_of(AgentConfig)
+
+
+def models_of(model):
+    """Collect the models that a file is made of, from the outermost one on."""
+    inner = {one for field in model.model_fields.values() for one in _models_in(field.annotation)}
+    base = {AgentSettings} if model is AgentConfig else {model}
+    return base.union(*(models_of(one) for one in inner))
