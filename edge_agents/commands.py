@@ -8,6 +8,7 @@ import json
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from edge_agents.agent.agent import utc_ms
 from edge_agents.agent.births import BIRTH_BYTES_MAX, birth_bytes
 from edge_agents.agent.loading import ENVIRONMENT_PREFIX, strict
 from edge_agents.config import AgentConfig, MachineConfig
-from edge_agents.drivers import conversations, line_plans, read_each, read_once
+from edge_agents.drivers import PlanSummary, conversations, line_plans, read_each, read_once
 from edge_agents.first_look.commands import add_commands
 from edge_agents.profiles import Profile, profiles, read_profile
 from edge_agents.terminal import FAILED, GOOD, WRONG_USE, complain, say, table
@@ -34,7 +35,15 @@ READS_MAX: Final = 32
 """Machines that `check` reads at the same moment."""
 STATUS_TIMEOUT_S: Final = 3.0
 _FAILURES: Final = frozenset(
-    {Reason.TIMEOUT, Reason.CONNECTION, Reason.REFUSED, Reason.ADDRESS, Reason.GARBLED, Reason.TYPE}
+    {
+        Reason.TIMEOUT,
+        Reason.CONNECTION,
+        Reason.REFUSED,
+        Reason.ADDRESS,
+        Reason.GARBLED,
+        Reason.TYPE,
+        Reason.UNKNOWN,
+    }
 )
 """Reasons that mean the machine was not read; the others are things that it said itself."""
 
@@ -81,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     known = _command(commands, "profiles", _profiles, "the devices that are known already")
     known.add_argument("profile", metavar="PROFILE", nargs="?", help="tell all of one of them")
     add_commands(commands)
-    for command in (read, status, known):
+    for command in (check, read, status, known):
         command.add_argument("--json", action="store_true", help="for programs")
     trust = _command(
         commands, "trust", _trust, "pin the certificate that an OPC UA server shows now"
@@ -148,6 +157,8 @@ def _is_there(package: str) -> bool:
 
 def _check(words: argparse.Namespace) -> int:
     config = strict(words.config)
+    if words.json:
+        return _check_as_json(config, offline=words.offline)
     signals = sum(len(machine.signals) for machine in config.machines)
     said = f"{_count(len(config.machines), 'machine')}, {_count(signals, 'signal')}"
     say(f"{words.config}: {said}: no mistakes")
@@ -160,6 +171,30 @@ def _check(words: argparse.Namespace) -> int:
     readings = asyncio.run(_read_all(config))
     say("")
     return _show_readings(config, readings)
+
+
+def _check_as_json(config: AgentConfig, *, offline: bool) -> int:
+    plans = line_plans(config)
+    code = max(_judge_births(config), _too_busy(plans))
+    readings = {}
+    if code == GOOD and not offline:
+        _require_packages(config)
+        readings = asyncio.run(_read_all(config))
+    told = {
+        "lines": [{"line": name, **asdict(plan)} for name, plan in plans.items()],
+        "advice": list(_advice(config)),
+        "machines": [
+            {
+                "machine": one.id,
+                "at": _way(one),
+                "signals": len(one.signals),
+                "read": [_as_dict(sample, one) for sample in readings.get(one.id, ())],
+            }
+            for one in config.machines
+        ],
+    }
+    say(json.dumps(told, ensure_ascii=False))
+    return max(code, _unread(readings))
 
 
 def _judge_births(config: AgentConfig) -> int:
@@ -186,6 +221,10 @@ def _show_plan(config: AgentConfig) -> int:
     ]  # fmt: skip
     say("")
     table(("line", "requests", "registers", "rate", "utilisation"), rows)
+    return _too_busy(plans)
+
+
+def _too_busy(plans: Mapping[str, PlanSummary]) -> int:
     busy = [name for name, plan in plans.items() if plan.utilisation > UTILISATION_MAX]
     if busy:
         remedy = "Read less often (`every:`), or allow larger requests (`max_gap:`, `max_read:`)"
@@ -243,17 +282,24 @@ async def _read_machine(config: AgentConfig, machine: str, timeout_s: float) -> 
 
 
 def _show_readings(config: AgentConfig, readings: Mapping[str, Sequence[Sample]]) -> int:
-    failed = False
     rows = []
     for machine in config.machines:
         samples = readings[machine.id]
         bad = [sample for sample in samples if sample.quality is Quality.BAD]
-        failed = failed or any(sample.reason in _FAILURES for sample in bad)
         few = ", ".join(f"{one.signal} ({_reason(one)})" for one in bad[:3])
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""  # noqa: PLR2004 (as above)
         rows.append((machine.id, _way(machine), f"{len(samples) - len(bad)}/{len(samples)}",
                      f"{few}{more}" if bad else ""))  # fmt: skip
     table(("machine", "at", "good", "not read"), rows)
+    return _unread(readings)
+
+
+def _unread(readings: Mapping[str, Sequence[Sample]]) -> int:
+    failed = any(
+        sample.quality is Quality.BAD and sample.reason in _FAILURES
+        for samples in readings.values()
+        for sample in samples
+    )
     return FAILED if failed else GOOD
 
 

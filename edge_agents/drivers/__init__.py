@@ -53,6 +53,7 @@ __all__ = [
     "Delivery",
     "Driver",
     "DriverStatus",
+    "PlanSummary",
     "UnitStatus",
     "conversations",
     "line_plans",

@@ -23,6 +23,13 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
+    _TERMIOS_ERRORS: tuple[type[Exception], ...] = (termios.error,)
+else:
+    _TERMIOS_ERRORS = ()
+
+_NOT_OPENED: Final[tuple[type[Exception], ...]] = (
+    serial.SerialException, OSError, ValueError, *_TERMIOS_ERRORS,
+)  # fmt: skip
 CLOSING_S: Final = 2.0
 """A port that was closed is free again within this time, or never."""
 HANDOVER_S: Final = 0.05
@@ -186,10 +193,10 @@ def _opened(settings: SerialSettings) -> serial.Serial:
             exclusive=True,
             write_timeout=WRITE_TIMEOUT_S,
         )
-    except (serial.SerialException, OSError, ValueError) as error:
+    except _NOT_OPENED as error:
         in_use = getattr(error, "errno", None) in {errno.EAGAIN, errno.EBUSY}
         kind = _InUse if in_use else Disconnected
-        raise kind(_cause(settings.port, error)) from error
+        raise kind(_cause(settings, error)) from error
     if sys.platform != "win32":
         # The lock above is kept by those who ask for it; this one by everybody but root.
         with contextlib.suppress(OSError):
@@ -197,7 +204,8 @@ def _opened(settings: SerialSettings) -> serial.Serial:
     return port
 
 
-def _cause(port: str, error: Exception) -> str:
+def _cause(settings: SerialSettings, error: Exception) -> str:
+    port = settings.port
     match getattr(error, "errno", None):
         case errno.ENOENT | errno.ENXIO | errno.ENODEV:
             return f"there is no port {port}: is its adapter plugged in?"
@@ -205,6 +213,8 @@ def _cause(port: str, error: Exception) -> str:
             return f"{port} may not be used: add the agent's user to the group dialout"
         case errno.EAGAIN | errno.EBUSY:
             return f"{port} is in use by another program"
+        case None if type(error).__module__ == "termios":  # it is no OSError, and has no number
+            return f"{settings}: the port cannot talk like that ({error.args[-1]})"
         case None:
             return f"{port} cannot be used: {error}"
         case number:

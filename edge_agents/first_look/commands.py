@@ -99,6 +99,7 @@ def _add_probe(commands: Commands) -> None:
     command.add_argument("--device-id", type=int, default=1)
     command.add_argument("--count", type=int, default=8, help=f"registers, 1 to {WORDS_MAX}")
     command.add_argument("--display", help="what the machine's display says, e.g. 231.4")
+    command.add_argument("--json", action="store_true", help="for programs")
     command.add_argument("--timeout", type=float, default=TCP_TIMEOUT_S, help="seconds")
 
 
@@ -288,7 +289,10 @@ def _probe(words: argparse.Namespace) -> int:
         )
     if isinstance(data, Refusal):
         return complain(_refused(data, words), FAILED)
-    _show_words(Table(register.table), register.address, data, display)
+    if words.json:
+        _tell_words(Table(register.table), register.address, data, display)
+    else:
+        _show_words(Table(register.table), register.address, data, display)
     return GOOD
 
 
@@ -316,6 +320,20 @@ def _refused(refusal: Refusal, words: argparse.Namespace) -> str:
     said = {1: "it does not know this table", 2: "an address in this block does not exist"}
     why = said.get(refusal.code, f"exception {refusal.code}")
     return f"device {words.device_id} refuses: {why}. Try another table, or fewer with --count"
+
+
+def _tell_words(of: Table, address: int, data: bytes, display: Decimal | None) -> None:
+    found = probe.meanings(of, address, data)
+    likely = [] if display is None else probe.matches(found, display)
+    told = {
+        "address": address,
+        "words": [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)],
+        "matches": [
+            {"value": float(one.value), "settings": one.meaning.written(one.scale)}
+            for one in likely
+        ],
+    }
+    say(json.dumps(told, ensure_ascii=False))
 
 
 def _show_words(of: Table, address: int, data: bytes, display: Decimal | None) -> None:

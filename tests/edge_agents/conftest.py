@@ -1,6 +1,7 @@
 """A factory of two simulated machines, and an agent beside them: real processes on loopback."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -29,6 +30,18 @@ class Program:
         if self.process.poll() is None:
             os.kill(self.process.pid, number)
         return self.process.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were():
+    """Take back what a command did to the logs: its stream ends with its test."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

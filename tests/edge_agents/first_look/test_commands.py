@@ -49,6 +49,20 @@ async def test_probe_names_the_setting_behind_the_display(capsys):
     assert "{register: holding 12, type: uint32, word_order: little, scale: 0.001}" in likely
 
 
+async def test_probe_tells_programs_the_same(capsys):
+    async with modbus_device(dump("carlo-gavazzi-em340")["registers"]) as port:
+        way = ["--tcp", f"127.0.0.1:{port}", "--count", "2", "--display", "70.123", "--json"]
+        code = await asyncio.to_thread(commands.main, ["probe", "holding 12", *way])
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert (told["address"], told["words"]) == (12, [70_123 % 65_536, 70_123 // 65_536])
+    assert told["matches"][0] == {
+        "value": 70.123,
+        "settings": "{register: holding 12, type: uint32, word_order: little, scale: 0.001}",
+    }
+
+
 async def test_probe_says_when_a_table_is_refused(capsys):
     async with modbus_device({"holding": {0: "0001"}}) as port:
         code = await asyncio.to_thread(

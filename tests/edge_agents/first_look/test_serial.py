@@ -56,26 +56,46 @@ def meters():
 
 async def test_a_scan_finds_names_and_writes_what_then_reads(tmp_path, capsys):
     path = tmp_path / "edge.yaml"
-    words = ("--units", "1-4", "--baud", "9600", "--parity", "E", "--timeout", "0.15")
+    words = ("--units", "1-4", "--baud", "9600", "--parity", "N", "--timeout", "0.15")
     async with meters() as bus:
         code = await machikoba("scan", "serial", bus.path, *words, "--json", "--write", path)
         found = json.loads(capsys.readouterr().out.splitlines()[0])
         checked = await machikoba("check", "--config", path)
         said = capsys.readouterr().out
+        assert await machikoba("check", "--json", "--config", path) == 0
+        told = json.loads(capsys.readouterr().out)
         assert bus.functions <= {1, 2, 3, 4}, "only reads"
 
     assert code == 0
-    way = {"protocol": "modbus", "serial": bus.path, "baud": 9600, "parity": "E", "says": None}
+    way = {"protocol": "modbus", "serial": bus.path, "baud": 9600, "parity": "N", "says": None}
     assert found == [
         {**way, "device_id": 1, "profiles": []},
         {**way, "device_id": 3, "profiles": ["carlo-gavazzi-em340"]},
     ]
     machines = {one.modbus.device_id: one for one in strict(path, {}).machines}
-    assert machines[3].modbus.way == f"{bus.path} 9600-8-E-1"
+    assert machines[3].modbus.way == f"{bus.path} 9600-8-N-1"
     assert "power_w" in machines[3].signals
-    assert f"modbus {bus.path} 9600-8-E-1" in said
+    assert f"modbus {bus.path} 9600-8-N-1" in said
     assert "%" in said
     assert checked == 0, said
+    (meter,) = [one for one in told["machines"] if one["at"].endswith("device 3")]
+    assert {(one["quality"], one["reason"]) for one in meter["read"]} == {("good", None)}
+
+
+async def test_a_port_that_cannot_talk_like_that_is_said_and_is_no_success(tmp_path, capsys):
+    """A pseudo terminal has no parity: asked for nothing else, the C library may refuse it."""
+    path = tmp_path / "edge.yaml"
+    async with meters() as bus:
+        path.write_text(
+            LINE.format(baud=9600, every="1s").replace("/dev/ttyUSB0", f"{bus.path}, parity: E"),
+            encoding="utf-8",
+        )
+        for _ in range(2):
+            code = await machikoba("check", "--config", path)
+            said = capsys.readouterr()
+            assert (code == 0) is ("2/2" in said.out)
+            assert "unforeseen" not in said.err
+            assert code == 0 or "cannot talk like that" in said.err
 
 
 async def test_a_scan_goes_on_to_the_speed_at_which_somebody_answers(capsys):
@@ -149,6 +169,10 @@ def test_check_tells_how_busy_a_serial_line_will_be(baud, every, verdict, tmp_pa
     code, busy = verdict
     assert commands.main(["check", "--offline", "--config", str(path)]) == code
     assert f" {busy}" in capsys.readouterr().out
+    assert commands.main(["check", "--offline", "--json", "--config", str(path)]) == code
+    (line,) = json.loads(capsys.readouterr().out)["lines"]
+    assert line["line"] == f"modbus /dev/ttyUSB0 {baud}-8-N-1"
+    assert (line["utilisation"] > 1) is (code == 2)
 
 
 async def test_people_see_a_bar_while_they_wait_and_programs_do_not():
