@@ -105,6 +105,10 @@ class AgentStatus:
                 ("dropped_samples_total", "counter", "Given up", journal.dropped_samples),
             ):
                 yield f"{prefix}_{name}", kind, words, [("", float(value))]
+            left = self.outbox.hours_left
+            if left is not None:
+                words = "Hours that the hub may stay away before drops"
+                yield f"{prefix}_outbox_hours_left", "gauge", words, [("", left)]
         clock = self.clock
         for name, kind, words, count in (
             ("clock_sure", "gauge", "1 while the time is right", clock.standing == "sure"),

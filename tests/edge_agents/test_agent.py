@@ -122,6 +122,8 @@ def test_a_machine_that_cannot_be_reached_is_told_as_such_at_once(site, broker):
 def test_the_status_page_answers_monitoring_and_nobody_from_elsewhere(site):
     site.start()
     wait_until(lambda: site.ask("/healthz") == "ok\n", "the agent to be healthy")
+    hours_left = re.compile(r"^machikoba_agent_outbox_hours_left [\d.]+$", re.MULTILINE)
+    wait_until(lambda: hours_left.search(site.ask("/metrics") or ""), "a rate to reckon with", 20)
     metrics = site.ask("/metrics")
     port = int((site.folder / "data" / "status-port").read_text())
 
