@@ -8,16 +8,21 @@ beside the machines start the agent anew without losing an entry.
 """
 
 import asyncio
+import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from edge_agents.agent import Agent
 from edge_agents.agent.loading import load
 from edge_agents.agent.reload import Follower, changed_signals, difference, rolled_back
+from edge_agents.clock import AgentClock, Evidence
 from edge_agents.drivers import conversations
 from gateway.sparkplug import names
 from tests.brokers import wait_until
+from tests.edge_agents.drivers.bus import Bus
 from tests.edge_agents.tiny_hub import TinyHub
 
 MODBUS, OPCUA = "mc-1", "nl-1"
@@ -161,6 +166,49 @@ async def test_a_profile_of_ones_own_is_followed_like_the_settings(tmp_path):
         assert applied.empty()
     finally:
         task.cancel()
+
+
+@pytest.mark.parametrize("synchronised", [True, False], ids=["time-known", "time-unknown"])
+async def test_a_serial_line_goes_from_hand_to_hand_and_what_waits_for_the_time_goes_on_waiting(
+    tmp_path, read, synchronised
+):
+    """Machine b changes its own line; a shares it and starts anew with it, c stands alone."""
+    evidence = Evidence(synchronised, board=True, boot_id="b", up_ms=20_000)
+    clock = AgentClock(
+        wall_ms=lambda: 1_700_000_000_000, steady_ms=lambda: time.monotonic_ns() // 1_000_000,
+        evidence=lambda: evidence, last=None,
+    )  # fmt: skip
+    stop = asyncio.Event()
+    async with Bus(3) as bus, Bus(3) as other:
+        text = SERIAL.replace("/dev/x", bus.path) + (
+            f"  - {{id: c, modbus: {{serial: {other.path}, baud: 9600}}, signals:"
+            " {x: {register: coil 1, max_age: 1s}}}\n"
+        )
+        text = text.replace("site:", f"data: {tmp_path / 'data'}\nsite:", 1)
+        text = text.replace("mqtt://127.0.0.1", "mqtt://127.0.0.1:1")
+        agent = Agent(read(text), clock=clock, rng=random.Random(1))
+        running = asyncio.create_task(agent.run(stop))
+        try:
+            await linked(agent, {"a", "b", "c"})
+            waiting = agent.status().clock.waiting
+            assert (waiting > 0) is not synchronised
+            await agent.reload(read(text.replace("device_id: 2", "device_id: 3")))
+            clock_now = agent.status().clock
+            assert (clock_now.waiting > 0) is not synchronised, "what c read waits on"
+            assert (clock_now.untimed > 0) is not synchronised, "what b read does not"
+            await linked(agent, {"a", "b", "c"})
+            assert bus.asked[3] > 0
+        finally:
+            stop.set()
+            await running
+
+
+async def linked(agent, machines):
+    async with asyncio.timeout(20):
+        while {  # noqa: ASYNC110 (nothing tells of it)
+            unit.machine for line in agent.status().lines for unit in line.units if unit.link
+        } != machines:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.system
