@@ -31,7 +31,8 @@ def shown(machine: LiveMachine, view: View) -> LiveMachine | None:
         return machine
     seen = machine
     if not full(view, site, Group.STATUS):
-        seen = replace(seen, state=State.UNKNOWN, since_ms=None, link=None)
+        unknown = State.UNKNOWN
+        seen = replace(seen, state=unknown, known_state=unknown, since_ms=None, link=None)
     if not full(view, site, Group.STATUS) or not full(view, site, Group.STATUS_REASON):
         seen = replace(seen, reason="", evidence="")
     if view.level(site, Group.CAPABILITY) < Level.COARSE:

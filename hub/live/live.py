@@ -100,6 +100,7 @@ class _Row:
     processes: tuple[str, ...] = ()
     device_online: bool = True
     state: State = State.UNKNOWN
+    known_state: State = State.UNKNOWN
     since_ms: int | None = None
     reason: str = ""
     evidence: str = ""
@@ -450,6 +451,8 @@ class Live:
                 if state is not row.state or row.since_ms is None:
                     row.since_ms = int(table.time_ms[series])
                 row.state = state
+                if state is not State.UNKNOWN:
+                    row.known_state = state
             case 2:
                 row.reason = text
             case 3:
@@ -583,6 +586,7 @@ class Live:
             device_online=row.device_online,
             reachable=self._reachable,
             state=told.state if told else row.state,
+            known_state=told.state if told else row.known_state,
             since_ms=told.since_ms if told else row.since_ms,
             reason=told.reason if told else row.reason,
             evidence=row.evidence,

@@ -105,6 +105,8 @@ class LiveMachine:
     """Whether the hub itself is connected to the broker."""
     state: State = State.UNKNOWN
     """What was last reported; see `state_at` for what may be shown."""
+    known_state: State = State.UNKNOWN
+    """The last state reported that was one: agents that lose their machine report "unknown"."""
     since_ms: int | None = None
     reason: str = ""
     evidence: str = ""

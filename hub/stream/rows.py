@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.model import Quality, Reason, State
+from gateway.model import Quality, Reason
 from hub.coordination.capacity.board import Free
 from hub.live import LiveMachine, SignalValue
 
@@ -27,7 +27,6 @@ COLUMNS: Final = (
     "free_d7",
     "read_at",
 )
-_LAST_STATE: Final = COLUMNS.index("last_state")
 _VALID_UNTIL: Final = COLUMNS.index("valid_until")
 _READ_AT: Final = COLUMNS.index("read_at")
 RENEW_MS: Final = 10_000
@@ -39,24 +38,15 @@ Row = tuple[object, ...]
 _QUALITY: Final = {Quality.GOOD: "good", Quality.UNCERTAIN: "uncertain", Quality.BAD: "bad"}
 
 
-def machine_row(
-    machine: LiveMachine, now_ms: int, before: Row | None = None, free: Free = NOT_TOLD
-) -> Row:
-    """Write a machine as it may be shown at `now_ms`, without its position.
-
-    `before` is the machine's former row: it remembers the last state that was known, for an agent
-    that no longer reaches its machine reports "unknown" itself.
-    """
-    last = machine.state.value
-    if machine.state is State.UNKNOWN and before is not None:
-        last = str(before[_LAST_STATE - 1])
+def machine_row(machine: LiveMachine, now_ms: int, free: Free = NOT_TOLD) -> Row:
+    """Write a machine as it may be shown at `now_ms`, without its position."""
     return (
         machine.site,
         machine.machine,
         {"en": machine.name.get("en"), "ja": machine.name.get("ja")},
         machine.kind or None,
         machine.state_at(now_ms).value,
-        last,
+        machine.known_state.value,
         machine.since_ms,
         machine.reason or None,
         machine.connectivity(now_ms).value,
@@ -106,7 +96,7 @@ class Rows:
         """Take over machines that changed, as they may be shown, with how free they are."""
         for machine, free in machines:
             key = (machine.site, machine.machine)
-            self._rows[key] = machine_row(machine, now_ms, self._rows.get(key), free)
+            self._rows[key] = machine_row(machine, now_ms, free)
             self._expires.pop(key, None)
             until_ms = machine.shown_until_ms(now_ms)
             if until_ms is not None:

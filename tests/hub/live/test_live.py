@@ -234,6 +234,13 @@ def test_since_is_when_the_word_changed_not_when_it_was_repeated(feed):
     assert (feed.machine.state, feed.machine.since_ms) == (State.DOWN, NOW + 20)
 
 
+def test_the_last_word_known_stays_known_for_whoever_looks_later(feed):
+    feed.take((0, names.STATE, "running", NOW), keys=[10])
+    feed.take((0, names.STATE, "unknown", NOW + 9), keys=[11])
+
+    assert (feed.machine.state, feed.machine.known_state) == (State.UNKNOWN, State.RUNNING)
+
+
 def test_a_word_nobody_knows_is_unknown(feed):
     feed.take((0, names.STATE, "dancing"), keys=[10])
 
