@@ -12,10 +12,9 @@ demo: $(VENV)/.demo $(PAGE)
 	@exec $(BIN)/machikoba demo $(ARGS)
 
 # Three runs: what measures time with whole sites must not share the box with the rest, and the
-# browser's driver keeps an event loop running that other tests could not start beside. The first
-# waits for sockets and time-outs more than it computes, hence a process more than there are cores.
+# browser's driver keeps an event loop running that other tests could not start beside.
 test: $(VENV)/.dev $(PAGE) build/.debian check
-	$(BIN)/python -m pytest -n 3 -m "not browser" --ignore=tests/system $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not browser" --ignore=tests/system $(ARGS)
 	$(BIN)/python -m pytest tests/system $(ARGS)
 	$(BIN)/python -m pytest -m browser $(ARGS)
 

@@ -100,6 +100,6 @@ def test_what_cannot_be_used_is_refused_with_the_reason(text, why):
 
 def test_a_rule_that_never_comes_true_is_no_work():
     never = Recurrence.parse("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=31;BYSETPOS=-1", date(2000, 1, 1))
-    began = time.perf_counter()
+    began = time.process_time()
     assert never.days(date(2026, 1, 1).toordinal(), date(2026, 12, 31).toordinal()) == []
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

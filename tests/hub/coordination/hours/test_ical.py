@@ -236,7 +236,7 @@ def test_no_bytes_harm_the_reader_or_keep_it_busy():
         body = bytearray(b"\r\n".join((b"BEGIN:VCALENDAR", *lines, b"END:VCALENDAR", b"")))
         for _ in range(rng.randrange(4)):
             body[rng.randrange(len(body))] = rng.randrange(256)
-        began = time.perf_counter()
+        began = time.process_time()
         with contextlib.suppress(ical.IcalError):
             ical.read(bytes(body), "Asia/Tokyo")
-        assert time.perf_counter() - began < 1.0
+        assert time.process_time() - began < 1.0
